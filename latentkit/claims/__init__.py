@@ -1,0 +1,21 @@
+"""The claims of the course: each a registered experiment with the paper's number and ours beside it.
+
+latentkit claims              the ledger as a table
+latentkit reproduce ID        rerun one and rewrite its entry
+"""
+
+from latentkit.claims import depth_wall, looping
+from latentkit.claims.experiment import Claim
+
+REGISTRY: dict[str, Claim] = {claim.id: claim for module in (depth_wall, looping) for claim in module.CLAIMS}
+
+
+def get(claim_id: str) -> Claim:
+    """The registered claim.
+
+    Raises:
+        KeyError: unknown id; lists those there are.
+    """
+    if claim_id not in REGISTRY:
+        raise KeyError(f"no claim {claim_id!r}; choose one of {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[claim_id]

@@ -1,0 +1,194 @@
+"""What a claim is, and how it is run.
+
+A claim is a registered, repeatable experiment: *arms* (a model, a task, a supervision, a budget) trained over several
+seeds, a measurement of each trained model, and a rule that turns the measurements into a verdict. This is the one place
+where tasks, models and training meet.
+"""
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from latentkit import __version__, models, paths
+from latentkit.claims.ledger import Record, Source, Verdict
+from latentkit.layers import count_parameters
+from latentkit.training import Curriculum, FitConfig, FitResult, fit, pick_device, save_weights
+from latentkit.training.checkpoint import config_to_json
+from latentkit.training.supervision import PlainLoss, Supervision
+
+Budget = Literal["cpu", "gpu"]
+Metrics = dict[str, Any]
+"""What is measured on one trained model: numbers, and lists of numbers (curves)."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model of a claim and how it is trained.
+
+    Attributes:
+        name: short, unique within the claim.
+        config: the model's config.
+        batches: the task and its curriculum.
+        fit: steps, learning rate and the rest; seed and device are set by the run.
+        supervision: how the loss is made.
+    """
+
+    name: str
+    config: Any
+    batches: Curriculum
+    fit: FitConfig
+    supervision: Supervision = field(default_factory=PlainLoss)
+
+    def describe(self) -> dict[str, Any]:
+        """The arm as json data, for the ledger."""
+        batches = {k: v for k, v in vars(self.batches).items() if k != "task"}
+        task = type(self.batches.task).__name__
+        shown = ("steps", "learning_rate", "weight_decay", "precision")
+        return {
+            "model": config_to_json(self.config),
+            "parameters": count_parameters(models.build(self.config)),
+            "task": getattr(self.batches.task, "name", task),
+            "batches": batches,
+            "fit": {k: getattr(self.fit, k) for k in shown},
+            "supervision": repr(self.supervision),
+        }
+
+
+Results = Mapping[str, Sequence[Metrics]]
+"""Measurements by arm, one per seed."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A registered experiment.
+
+    Attributes:
+        id, lab, statement, source: what is claimed, by whom, and which lab puts it to the test.
+        arms: what is trained; a larger budget may mean more steps.
+        measure: what is measured on a trained model, given the arm.
+        judge: the verdict from all measurements.
+        rule: what `judge` does, in words.
+        ship: arms whose first seed's weights are kept in `data/checkpoints/` for the labs.
+        note: what a reader should know about how this differs from the paper, or about what was found.
+    """
+
+    id: str
+    lab: str
+    statement: str
+    source: Source
+    arms: Callable[[Budget], Sequence[Arm]]
+    measure: Callable[[nn.Module, Arm], Metrics]
+    judge: Callable[[Results], Verdict]
+    rule: str
+    ship: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def reproduce(
+    claim: Claim,
+    *,
+    seeds: int = 3,
+    device: str = "cpu",
+    budget: Budget = "cpu",
+    log: Callable[[str], None] | None = None,
+) -> Record:
+    """Runs a claim over seeds 0..seeds-1 and returns its ledger entry; the caller saves it.
+
+    Killed, it goes on where it was: finished and half-trained models are kept until the claim is complete.
+
+    Args:
+        log: called with a line of text after each trained model.
+
+    Raises:
+        ValueError: no seeds.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}; at least 1 is needed, 3 for a spread")
+    scratch = paths.writable_dir() / ".runs" / f"{claim.id}-{budget}"
+    results: dict[str, list[Metrics]] = {}
+    setup = {}
+    arms = claim.arms(budget)
+    for arm in arms:
+        setup[arm.name] = arm.describe()
+        for seed in range(seeds):
+            torch.manual_seed(seed)
+            model = models.build(arm.config)
+            run = FitConfig(**{**_fields(arm.fit), "seed": seed, "device": device, "checkpoint_every": 100})
+            trained = fit(
+                model,
+                arm.batches,
+                arm.supervision,
+                run,
+                run_dir=scratch / f"{arm.name}-{seed}",
+                progress=log is not None,
+            )
+            model.to("cpu")
+            metrics = {**claim.measure(model, arm), "train_cpu_seconds": round(trained.cpu_seconds, 1)}
+            results.setdefault(arm.name, []).append(metrics)
+            if log:
+                scalars = {k: v for k, v in metrics.items() if not isinstance(v, list)}
+                log(f"{claim.id}  {arm.name}  seed {seed}: {scalars}")
+            if seed == 0 and arm.name in claim.ship and budget == "cpu":
+                _ship(model, claim, arm, trained, paths.writable_dir() / "checkpoints" / claim.ship[arm.name])
+    record = Record(
+        id=claim.id,
+        lab=claim.lab,
+        statement=claim.statement,
+        source=claim.source,
+        setup=setup,
+        metrics=collect(results),
+        verdict=claim.judge(results),
+        rule=claim.rule,
+        note=claim.note,
+        seeds=seeds,
+        budget=budget,
+        command=f"latentkit reproduce {claim.id} --seeds {seeds}" + (f" --budget {budget}" if budget != "cpu" else ""),
+        cpu_seconds=round(sum(m["train_cpu_seconds"] for runs in results.values() for m in runs), 1),
+        environment={
+            "latentkit": __version__,
+            "torch": torch.__version__.split("+")[0],
+            "python": platform.python_version(),
+            "device": str(pick_device(device)),
+            "threads": torch.get_num_threads(),
+        },
+    )
+    shutil.rmtree(scratch, ignore_errors=True)  # last: a mistake in `judge` must not cost the training
+    return record
+
+
+def collect(results: Results) -> dict[str, dict[str, Any]]:
+    """Measurements by "arm/metric": every seed's value, and the spread of a number."""
+    table: dict[str, dict[str, Any]] = {}
+    for arm, runs in results.items():
+        for name in runs[0]:
+            values = [run[name] for run in runs]
+            entry: dict[str, Any] = {"values": values}
+            if not isinstance(values[0], list):
+                entry |= {"mean": round(sum(values) / len(values), 4), "min": min(values), "max": max(values)}
+            table[f"{arm}/{name}"] = entry
+    return table
+
+
+def _fields(config: FitConfig) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def _ship(model: nn.Module, claim: Claim, arm: Arm, trained: FitResult, path: Path) -> None:
+    every = max(1, len(trained.losses) // 100)
+    save_weights(
+        model,
+        path,
+        claim=claim.id,
+        arm=arm.name,
+        seed=0,
+        command=f"latentkit reproduce {claim.id}",
+        train_cpu_seconds=round(trained.cpu_seconds, 1),
+        losses={"every": every, "values": [round(x, 4) for x in trained.losses[::every]]},
+    )

@@ -1,0 +1,1 @@
+"""How a lab is run (`runtime`), built from its master (`build`) and handed to nbgrader (`nbgrader`)."""

@@ -1,0 +1,191 @@
+"""The figures of the labs and the book. Each function returns a closed figure: as a cell's last value it shows once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import ParamSpec
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from latentkit.style import CYCLE, GREY, INK, figure_style
+
+P = ParamSpec("P")
+
+
+def _figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draws in the course's style and closes the figure."""
+
+    @wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+        with figure_style():
+            figure = draw(*args, **kwargs)
+            figure.canvas.draw()  # the layout is settled now, under this style
+            plt.close(figure)
+        return figure
+
+    return styled
+
+
+@_figure
+def depth_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    chance: float | None = None,
+    trained_to: int | None = None,
+    xlabel: str = "depth (letters read)",
+    title: str = "",
+) -> Figure:
+    """Accuracy by depth: by label, one curve a seed; the line is their mean, the band their range.
+
+    Args:
+        curves: accuracies from depth 0 on, in 0..1; NaN where a depth does not occur.
+        chance: drawn as a dotted line.
+        trained_to: the largest depth seen in training, drawn as the edge of a shaded region.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    markers = "osD^vP*"
+    for i, (label, seeds) in enumerate(curves.items()):
+        values = np.array(seeds, dtype=float)
+        depth = np.arange(values.shape[1])
+        colour = CYCLE[i % len(CYCLE)]
+        axes.fill_between(depth, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        axes.plot(depth, values.mean(0), marker=markers[i % 7], markersize=4, label=label, color=colour)
+    if chance is not None:
+        axes.axhline(chance, color=GREY, linestyle=":", linewidth=1.4)
+        axes.annotate(
+            "chance", (1, chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY, fontsize=9
+        )
+    if trained_to is not None:
+        axes.axvspan(-0.5, trained_to + 0.5, color="#f3f4f6", zorder=0)
+        axes.annotate("seen in training", (trained_to, 0.02), ha="right", color=GREY, fontsize=9)
+    axes.set(xlabel=xlabel, ylabel="accuracy", ylim=(-0.03, 1.04), title=title)
+    axes.set_xlim(-0.5, None)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def pass_map(
+    accuracy: Float[Tensor, "k m"],
+    passes: Sequence[int],
+    *,
+    line: Callable[[int], float] | None = None,
+    line_label: str = "",
+    xlabel: str = "depth (letters read)",
+    title: str = "",
+) -> Figure:
+    """Accuracy by pass (up) and depth (right); `line` gives the depth expected to be reached after a pass."""
+    figure, axes = plt.subplots(figsize=(7.2, 4.2))
+    width = accuracy.shape[1]
+    edges = np.array([*passes, passes[-1] + 1]) - 0.5
+    mesh = axes.pcolormesh(np.arange(width + 1) - 0.5, edges, accuracy.numpy(), vmin=0, vmax=1, cmap="cividis")
+    if line is not None:
+        reach = [line(t) for t in passes]
+        axes.plot(reach, list(passes), color="white", linewidth=3.2)
+        axes.plot(reach, list(passes), color=INK, linestyle="--", linewidth=1.6, label=line_label)
+        axes.legend(loc="upper left", frameon=True, framealpha=0.92)
+    axes.set(xlabel=xlabel, ylabel="passes", title=title, xlim=(-0.5, width - 0.5), ylim=(edges[0], edges[-1]))
+    axes.grid(False)
+    figure.colorbar(mesh, label="accuracy", pad=0.02)
+    return figure
+
+
+@_figure
+def loss_curves(losses: Mapping[str, Sequence[float]], *, every: int = 1, title: str = "") -> Figure:
+    """Training loss by step, on a logarithmic scale, smoothed over twenty values."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.8))
+    for label, values in losses.items():
+        window = min(20, len(values))
+        smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot((np.arange(len(smooth)) + window - 1) * every, smooth, label=label)
+    axes.set(xlabel="training step", ylabel="cross-entropy (nats)", yscale="log", title=title)
+    axes.legend()
+    return figure
+
+
+@_figure
+def reach_bars(
+    reach: Mapping[str, Sequence[float]], *, xlabel: str, trained_to: int | None = None, title: str = ""
+) -> Figure:
+    """By label, one value a seed: the bar is their mean, every seed a dot."""
+    figure, axes = plt.subplots(figsize=(7.2, 0.5 * len(reach) + 1.1))
+    for row, (label, values) in enumerate(reach.items()):
+        colour = CYCLE[row % len(CYCLE)]
+        axes.barh(row, np.mean(values), color=colour, alpha=0.35, height=0.6)
+        offsets = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else [0.0]
+        axes.plot(values, row + np.array(offsets), "o", color=colour, markersize=5)
+        axes.annotate(
+            f"{np.mean(values):.3g}", (max(values), row), xytext=(8, 0), textcoords="offset points", va="center"
+        )
+        axes.text(-0.01, row, label, transform=axes.get_yaxis_transform(), ha="right", va="center")
+    if trained_to is not None:
+        axes.axvline(trained_to, color=GREY, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            "longest in training",
+            (trained_to, 1.0),
+            xycoords=("data", "axes fraction"),
+            color=GREY,
+            fontsize=9,
+            xytext=(4, 2),
+            textcoords="offset points",
+        )
+    axes.set(xlabel=xlabel, yticks=[], title=title)
+    axes.margins(x=0.12)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+@_figure
+def residual_curves(
+    residuals: Mapping[str, Float[Tensor, "t b r"]], *, threshold: float | None = None, title: str = ""
+) -> Figure:
+    """How far the state moves at each pass: the median over positions, in a band from 10th to 90th percentile."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.0))
+    for label, values in residuals.items():
+        flat = values.flatten(1).clamp_min(1e-9).numpy()
+        t = np.arange(1, len(flat) + 1)
+        low, median, high = np.percentile(flat, [10, 50, 90], axis=1)
+        (drawn,) = axes.plot(t, median, label=label)
+        axes.fill_between(t, low, high, alpha=0.18, linewidth=0, color=drawn.get_color())
+    if threshold is not None:
+        axes.axhline(threshold, color=GREY, linestyle=":", linewidth=1.4)
+        axes.annotate(
+            f"threshold {threshold:g}",
+            (1, threshold),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            color=GREY,
+            fontsize=9,
+        )
+    axes.set(xlabel="pass t", ylabel=r"$\|h_t-h_{t-1}\| \,/\, \|h_t\|$", yscale="log", title=title)
+    axes.legend()
+    return figure
+
+
+@_figure
+def side_by_side(
+    expected: Float[Tensor, "r c"], yours: Float[Tensor, "r c"], *, labels: tuple[str, str] = ("expected", "yours")
+) -> Figure:
+    """Two matrices on one colour scale, and where they differ: a target beside a learner's own result."""
+    a, b = (np.ma.masked_invalid(x.detach().double().numpy()) for x in (expected, yours))
+    low, high = min(a.min(), b.min()), max(a.max(), b.max())
+    figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), sharey=True)
+    # An infinite entry on both sides is agreement, on one side a difference that no scale can show.
+    gap = np.where(
+        a.mask & b.mask if np.ma.is_masked(a) else np.zeros(a.shape, bool), 0.0, np.abs(a.filled(1e3) - b.filled(-1e3))
+    )
+    for axis, values, title in ((axes[0], a, labels[0]), (axes[1], b, labels[1])):
+        axis.imshow(values, vmin=low, vmax=high, cmap="cividis", aspect="auto")
+        axis.set_title(title)
+    axes[2].imshow(gap, vmin=0, vmax=max(float(high - low), 1e-9), cmap="Reds", aspect="auto")
+    axes[2].set_title("difference: none" if gap.max() < 1e-4 else f"difference: up to {gap.max():.2g}")
+    for axis in axes:
+        axis.grid(False)
+        axis.set(xticks=[], yticks=[])
+        axis.set_facecolor("#e6e8eb")
+    return figure

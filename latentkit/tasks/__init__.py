@@ -1,0 +1,65 @@
+"""One task a file: `sample` draws a batch, `score` judges logits, `show` draws one example.
+
+Every task speaks of *depth*: the number of sequential steps that the answer at a position needs, if nothing is skipped
+(prefix length in a word problem, distance to the root in pointer chasing). All claims about depth are accuracies by
+depth.
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """A batch of any task."""
+
+    tokens: Int[Tensor, "b n"]
+    targets: Int[Tensor, "b n"]
+    depth: Int[Tensor, "b n"]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """What models, training and claims rely on."""
+
+    vocab_size: int
+    num_classes: int
+
+    def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
+        """A batch; the same generator state gives the same batch."""
+
+
+def accuracy_by_depth(logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Tensor, " m"]:
+    """Share of right answers at each depth 0..max; NaN at a depth that does not occur.
+
+    Raises:
+        ValueError: logits of another batch shape.
+    """
+    if logits.shape[:2] != batch.targets.shape:
+        raise ValueError(
+            f"logits are for {list(logits.shape[:2])} [batch, positions], targets for {list(batch.targets.shape)}"
+        )
+    # On the CPU, wherever the model is: mps has no float64, and a batch may have stayed behind.
+    right = (logits.argmax(-1).cpu() == batch.targets.cpu()).flatten().double()
+    depth = batch.depth.flatten().cpu()
+    count = torch.bincount(depth).double()
+    return (torch.bincount(depth, weights=right) / count).float()
+
+
+def solved_depth(accuracy: Float[Tensor, " m"], threshold: float = 0.99) -> int:
+    """The largest depth D such that all of 1..D that occur have at least `threshold` accuracy; 0 if none."""
+    solved = 0
+    for depth in range(1, len(accuracy)):
+        if accuracy[depth] < threshold:
+            break
+        if not accuracy[depth].isnan():  # NaN: a depth that does not occur
+            solved = depth
+    return solved
+
+
+from latentkit.tasks.pointers import PointerChasing  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.words import WordProblem  # noqa: E402
+
+__all__ = ["Batch", "PointerChasing", "Task", "WordProblem", "accuracy_by_depth", "solved_depth"]

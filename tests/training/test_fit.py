@@ -1,0 +1,317 @@
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from latentkit.layers import BlockConfig
+from latentkit.models import Looped, LoopedConfig, Transformer, TransformerConfig
+from latentkit.tasks import WordProblem
+from latentkit.training import Curriculum, FinalLoss, FitConfig, FixedPasses, PlainLoss, UniformPasses, fit, pick_device
+from latentkit.training.fit import learning_rate_at, step_generator
+from latentkit.training.supervision import Loss
+
+WORDS = Curriculum(WordProblem("Z2"), batch=4, low=2, high=5)
+SMALL = BlockConfig(8, 2, 1)
+
+
+def stack(seed: int = 0) -> Transformer:
+    torch.manual_seed(seed)
+    return Transformer(TransformerConfig(3, 2, 1, SMALL))
+
+
+def loop(seed: int = 0) -> Looped:
+    torch.manual_seed(seed)
+    return Looped(LoopedConfig(3, 2, block=SMALL))
+
+
+def train(model, supervision=None, batches=WORDS, **config):
+    return fit(model, batches, supervision or PlainLoss(), FitConfig(**{"steps": 8, **config}), progress=False)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+
+
+def watched(model: nn.Module, seen: list, batches=WORDS):
+    """The same batches; notes the weights that each step starts from."""
+
+    def source(step, generator):
+        seen.append(weights(model))
+        return batches(step, generator)
+
+    return source
+
+
+def test_training_learns_parity_of_short_words():
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig(3, 2, 1, BlockConfig(16, 2)))
+    words = Curriculum(WordProblem("Z2"), batch=32, low=3, high=3)
+    result = train(model, batches=words, steps=150, learning_rate=1e-2, warmup=5)
+    assert len(result.losses) == 150
+    assert result.losses[0] > 0.5
+    assert sum(result.losses[-10:]) / 10 < 0.1
+    assert result.cpu_seconds > 0
+    assert not model.training
+
+
+def test_a_run_is_a_function_of_weights_and_seed():
+    one, same, other = stack(), stack(), stack()
+    losses = [train(model, seed=seed).losses for model, seed in ((one, 1), (same, 1), (other, 2))]
+    assert losses[0] == losses[1] != losses[2]
+    assert torch.equal(weights(one), weights(same))
+
+
+def test_one_step_by_hand():
+    """AdamW's first step, in its own words: m and v corrected for their start are g and g^2."""
+    model, reference = stack(), stack()
+    train(model, steps=1, warmup=4, learning_rate=0.1, weight_decay=0.5, clip=1e9)
+    generator = step_generator(0, 0)
+    PlainLoss()(reference, WORDS(0, generator), generator, {}).value.backward()
+    rate = 0.1 / 4
+    for got, p in zip(model.parameters(), reference.parameters(), strict=True):
+        expected = p * (1 - rate * 0.5) - rate * p.grad / (p.grad.abs() + 1e-8)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_learning_rate_warms_up_and_falls_along_a_cosine():
+    config = FitConfig(steps=100, learning_rate=2.0, warmup=10)
+    at = [learning_rate_at(step, config) for step in range(100)]
+    assert at[0] == pytest.approx(2 * 0.1)
+    assert at[4] == pytest.approx(2 * 0.5 * (0.05 + 0.95 * 0.5 * (1 + math.cos(0.04 * math.pi))))
+    assert at[50] == pytest.approx(2 * (0.05 + 0.95 / 2))
+    assert at[99] == pytest.approx(2 * 0.05, rel=0.01)
+    assert max(at) == at[9] or max(at) == at[10]
+    assert all(a > b for a, b in zip(at[10:], at[11:], strict=False))
+    assert learning_rate_at(0, FitConfig(steps=9, learning_rate=2.0, warmup=0)) == 2.0
+
+
+def test_the_learning_rate_is_used():
+    model, seen = stack(), []
+    train(model, batches=watched(model, seen), steps=3, warmup=2, weight_decay=0, betas=(0.0, 0.0))
+    moved = [(b - a).abs().max().item() for a, b in zip(seen, [*seen[1:], weights(model)], strict=True)]
+    # Without momentum every weight moves by exactly the learning rate.
+    assert moved == pytest.approx([learning_rate_at(step, FitConfig(3, warmup=2)) for step in range(3)], rel=1e-2)
+
+
+def gradient_norm(model: nn.Module) -> float:
+    return math.sqrt(sum(p.grad.pow(2).sum().item() for p in model.parameters()))
+
+
+def test_long_gradients_are_clipped_and_short_ones_are_not():
+    norms = []
+    for clip in (1e9, 1e-3):
+        model = stack()
+        train(model, steps=1, clip=clip)
+        norms.append(gradient_norm(model))
+    assert norms[0] > 0.01
+    assert norms[1] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_ema_by_hand():
+    model, seen = stack(), []
+    result = train(model, batches=watched(model, seen), steps=5, ema=0.9, learning_rate=0.05, warmup=0)
+    after = [*seen[1:], weights(model)]
+    average = after[0]
+    for w in after[1:]:
+        average = 0.9 * average + 0.1 * w
+    torch.testing.assert_close(weights(result.averaged), average, rtol=0, atol=1e-6)
+    assert not torch.allclose(average, after[-1], atol=1e-3)
+    assert isinstance(result.averaged, Transformer)
+    assert not result.averaged.training
+    assert train(stack(), steps=1).averaged is None
+
+
+def test_ema_does_not_touch_the_training():
+    assert train(stack(), ema=0.9).losses == train(stack()).losses
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_says_at_which_step(bad):
+    calls = []
+
+    def supervision(model, batch, generator, carry):
+        calls.append(1)
+        loss = PlainLoss()(model, batch, generator, carry)
+        return loss._replace(value=loss.value * (bad if len(calls) == 4 else 1))
+
+    with pytest.raises(FloatingPointError, match=f"the loss is {bad} at step 3; lower learning_rate=0.002"):
+        train(stack(), supervision)
+
+
+def test_carry_is_handed_on_detached():
+    seen = []
+
+    def supervision(model, batch, generator, carry):
+        seen.append(carry)
+        loss = PlainLoss()(model, batch, generator, carry).value
+        return Loss(loss, {"last": loss * 2})
+
+    losses = train(stack(), supervision, steps=3).losses
+    assert seen[0] == {}
+    assert [c["last"].item() for c in seen[1:]] == pytest.approx([2 * x for x in losses[:2]])
+    assert not seen[1]["last"].requires_grad
+
+
+def test_a_model_of_ones_own_needs_no_config():
+    """Lab 01's learners train the stack that they have built themselves."""
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(3, 2)
+
+        def forward(self, tokens):
+            return self.table(tokens)
+
+    assert len(train(Own()).losses) == 8
+
+
+class Recorder(nn.Module):
+    """A head that notes in which precision it is called."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.head, self.seen = head, set()
+
+    def forward(self, x):
+        y = self.head(x)
+        self.seen.add(y.dtype)
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("gradient_passes", [None, 1])
+def test_bf16_runs_the_model_only(gradient_passes):
+    supervision, runs = FinalLoss(FixedPasses(3), gradient_passes), {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        model = loop()
+        model.head = Recorder(model.head)
+        losses = []
+
+        def noted(*arguments, losses=losses):
+            losses.append(supervision(*arguments))
+            return losses[-1]
+
+        runs[precision] = train(model, noted, precision=precision).losses
+        assert model.head.seen == {dtype}
+        assert {loss.value.dtype for loss in losses} == {torch.float32}
+        assert {p.dtype for p in model.parameters()} == {p.grad.dtype for p in model.parameters()} == {torch.float32}
+        # autocast keeps cast weights: those cast in passes without gradient must not serve in the passes with it
+        assert all(p.grad.abs().max() > 0 for name, p in model.named_parameters() if "slope" not in name)
+    assert runs["bf16"] == pytest.approx(runs["fp32"], abs=0.02)
+    assert runs["bf16"] != runs["fp32"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the compiler of the day deprecates in itself
+@pytest.mark.parametrize("make", [stack, loop])
+def test_compiled_training_gives_the_same_losses(make):
+    supervision = PlainLoss() if make is stack else FinalLoss(UniformPasses(1, 3))
+    model = make()
+    compiled = train(model, supervision, compile=True, steps=12).losses
+    assert compiled == pytest.approx(train(make(), supervision, steps=12).losses, abs=1e-4)
+    assert "step" not in vars(model) and "forward" not in vars(model)
+    assert model.state_dict().keys() == make().state_dict().keys()
+
+
+def test_every_step_has_draws_of_its_own():
+    draws = {
+        (seed, step): torch.randint(2**62, (), generator=step_generator(seed, step)).item()
+        for seed in range(4)
+        for step in range(1500)
+    }
+    assert len(set(draws.values())) == len(draws)
+    assert draws[3, 7] == torch.randint(2**62, (), generator=step_generator(3, 7)).item()
+    # torch seeds the CPU generator with the lower 32 bits only
+    assert len({step_generator(seed, step).initial_seed() % 2**32 for seed, step in draws}) == len(draws)
+    uniform = torch.tensor([draws[0, step] / 2**62 for step in range(1500)])
+    assert uniform.mean().item() == pytest.approx(0.5, abs=0.03)
+    assert torch.corrcoef(torch.stack([uniform[1:], uniform[:-1]]))[0, 1].abs() < 0.1
+
+
+def test_devices():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device 'cuda:1' is not available here; choose auto or one of .*cpu"):
+        pick_device("cuda:1")
+    with pytest.raises(ValueError, match="device 'tpu'"):
+        train(stack(), device="tpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_training_goes_on_where_it_was_on_a_gpu(tmp_path, precision):
+    config = FitConfig(steps=10, device="cuda", precision=precision, checkpoint_every=4, ema=0.9)
+
+    def stopping(step, generator):
+        if step == 6:
+            raise KeyboardInterrupt
+        return WORDS(step, generator)
+
+    supervision = FinalLoss(UniformPasses(1, 3))
+    with pytest.raises(KeyboardInterrupt):
+        fit(loop(), stopping, supervision, config, run_dir=tmp_path, progress=False)
+    model = loop(seed=9)
+    resumed = fit(model, WORDS, supervision, config, run_dir=tmp_path, progress=False)
+    whole = fit(loop(), WORDS, supervision, config, progress=False)
+    assert next(model.parameters()).device.type == "cuda"
+    assert resumed.losses == pytest.approx(whole.losses, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"warmup": -1}, "warmup=-1"),
+        ({"checkpoint_every": -1}, "checkpoint_every=-1"),
+        ({"learning_rate": 0.0}, r"learning_rate=0\.0"),
+        ({"learning_rate": math.nan}, "learning_rate=nan"),
+        ({"clip": -1.0}, r"clip=-1\.0"),
+        ({"precision": "fp8"}, "precision='fp8'; choose 'fp32' or 'bf16'"),
+        ({"ema": 1.0}, r"ema=1\.0"),
+        ({"ema": 0.0}, r"ema=0\.0"),
+    ],
+)
+def test_config_names_what_it_refuses(fields, said):
+    with pytest.raises(ValueError, match=said):
+        FitConfig(**{"steps": 5, **fields})
+
+
+def test_the_bar_tells_size_steps_and_loss(capsys):
+    result = fit(stack(), WORDS, PlainLoss(), FitConfig(steps=8))
+    said = capsys.readouterr().err
+    assert "8/8 steps" in said
+    assert f"{sum(p.numel() for p in stack().parameters()):,} parameters" in said
+    assert f"loss {result.losses[-1]:.3f}" in said
+    train(stack())
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_notebook_the_bar_is_one_output_replaced_in_place(monkeypatch, capsys):
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            shown[-1] = data["text/plain"]
+
+    def display(data, *, raw, display_id):
+        assert raw and display_id
+        shown.append(data["text/plain"])
+        return Handle()
+
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr("IPython.display.display", display)
+    train(stack())
+    assert shown == []
+    fit(stack(), WORDS, PlainLoss(), FitConfig(steps=8))
+    assert len(shown) == 1
+    assert "8/8 steps" in shown[0]
+    assert "\r" not in shown[0] and "\x1b" not in shown[0]
+    assert capsys.readouterr() == ("", "")
