@@ -174,7 +174,7 @@ CLAIMS = [
         statement="A transformer of fixed depth learns S3 word problems only up to a length that grows with its depth.",
         source=Source(
             "Merrill and Sabharwal 2023; Liu et al. 2023",
-            "theorem 2; section 4",
+            "main results",
             "fixed depth is confined to TC0; how far a trained stack gets is an empirical matter (S3 itself is in TC0)",
             "merrill2023parallelism",
         ),
@@ -194,7 +194,7 @@ CLAIMS = [
         statement="L layers follow 2^L pointers: depth doubles its reach with every layer, and stops there.",
         source=Source(
             "Sanford, Hsu, Telgarsky 2024",
-            "section 4 (k-hop)",
+            "k-hop induction heads",
             "k-hop needs, and has, a transformer of depth about log2 k",
             "sanford2024log",
         ),
@@ -212,7 +212,7 @@ CLAIMS = [
         statement="One layer that writes its intermediate products solves every length, at one forward pass a letter.",
         source=Source(
             "Merrill and Sabharwal 2024",
-            "theorem 1",
+            "main results",
             "a linear number of chain-of-thought steps lets a transformer simulate any finite automaton",
             "merrill2024expressive",
         ),

@@ -157,7 +157,7 @@ CLAIMS = [
         "with 40 passes.",
         source=Source(
             "Fan et al. 2025",
-            "section 6",
+            "experiments",
             "looped transformers with an adaptive number of steps generalise to longer inputs",
             "fan2025looped",
         ),
@@ -176,7 +176,7 @@ CLAIMS = [
         "compute.",
         source=Source(
             "Saunshi et al. 2025",
-            "section 3",
+            "abstract",
             "a k-layer model looped L times nearly matches one of kL layers, with k layers' parameters",
             "saunshi2025reasoning",
         ),
@@ -196,7 +196,7 @@ CLAIMS = [
         statement="A looped block doubles its reach with every pass: T passes follow 2^T pointers.",
         source=Source(
             "Merrill and Sabharwal 2025",
-            "theorem 2",
+            "graph connectivity",
             "depth growing as log n suffices for graph connectivity, which fixed depth cannot solve (unless TC0 = NL)",
             "merrill2025little",
         ),
@@ -215,7 +215,7 @@ CLAIMS = [
         "extrapolate.",
         source=Source(
             "Geiping et al. 2025; Fan et al. 2025",
-            "section 4; section 5",
+            "architecture; training",
             "normalisation, injection and randomised recurrence are what make the recurrence train and extrapolate",
             "geiping2025scaling",
         ),
@@ -232,7 +232,7 @@ CLAIMS = [
         statement="The loop also solves A5, whose word problem is complete for NC1.",
         source=Source(
             "Merrill and Sabharwal 2025",
-            "theorem 1",
+            "regular languages (theorem 4.1 in the arXiv version)",
             "looping a block log n times recognises every regular language, A5's word problem among them",
             "merrill2025little",
         ),

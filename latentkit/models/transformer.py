@@ -5,7 +5,7 @@
     logits  = W norm(x_L)
 
 A model of fixed depth and logarithmic precision computes only what is in uniform TC0, whatever its width (Merrill and
-Sabharwal 2023, theorem 2). Lab 01 builds this file from scratch.
+Sabharwal 2023). Lab 01 builds this file from scratch.
 
 Where the papers are silent, what we chose: RMSNorm without bias; learned relative bias (clipped) plus a learned ALiBi
 slope for sequences, learned absolute positions where a position is a name (pointer chasing); untied output layer.

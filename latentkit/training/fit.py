@@ -259,7 +259,7 @@ def _bar(config: FitConfig, first: int, progress: bool, parameters: int) -> Iter
         initial=first,
         disable=not progress,
         desc=f"{parameters:,} parameters",
-        file=_NotebookLine() if progress and "ipykernel" in sys.modules else sys.stderr,
+        file=_NotebookLine() if progress and _in_notebook() else sys.stderr,
         mininterval=0.5,
         ascii=" ━",
         bar_format="{desc} {bar:24} {n_fmt}/{total_fmt} steps, {elapsed}<{remaining}{postfix}",
@@ -270,6 +270,11 @@ def _bar(config: FitConfig, first: int, progress: bool, parameters: int) -> Iter
             bar.update(done - bar.n)
 
         yield show
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")  # ipykernel alone may be imported anywhere
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 class _NotebookLine:

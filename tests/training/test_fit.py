@@ -1,5 +1,5 @@
 import math
-import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -89,7 +89,7 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
 
 def test_the_learning_rate_is_used():
     model, seen = stack(), []
-    train(model, batches=watched(model, seen), steps=3, warmup=2, weight_decay=0, betas=(0.0, 0.0))
+    train(model, batches=watched(model, seen), steps=3, warmup=2, weight_decay=0.0, betas=(0.0, 0.0))
     moved = [(b - a).abs().max().item() for a, b in zip(seen, [*seen[1:], weights(model)], strict=True)]
     # Without momentum every weight moves by exactly the learning rate.
     assert moved == pytest.approx([learning_rate_at(step, FitConfig(3, warmup=2)) for step in range(3)], rel=1e-2)
@@ -207,7 +207,7 @@ def test_bf16_runs_the_model_only(gradient_passes):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the compiler of the day deprecates in itself
 @pytest.mark.parametrize("make", [stack, loop])
-def test_compiled_training_gives_the_same_losses(make):
+def test_compiled_training_gives_the_same_losses(make, learners_view):
     supervision = PlainLoss() if make is stack else FinalLoss(UniformPasses(1, 3))
     model = make()
     compiled = train(model, supervision, compile=True, steps=12).losses
@@ -306,7 +306,7 @@ def test_in_a_notebook_the_bar_is_one_output_replaced_in_place(monkeypatch, caps
         shown.append(data["text/plain"])
         return Handle()
 
-    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=...))
     monkeypatch.setattr("IPython.display.display", display)
     train(stack())
     assert shown == []
