@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_a_missing_file_is_named(capsys, monkeypatch):
     """An error from the system holds a number and a text; the number alone would help nobody."""
     from latentkit.claims import ledger
 
-    monkeypatch.setattr(ledger, "load_all", lambda: open("/no/such/file"))
+    monkeypatch.setattr(ledger, "load_all", Path("/no/such/file").read_text)
     assert cli.main(["claims"]) == 2
     assert "/no/such/file" in capsys.readouterr().err
 

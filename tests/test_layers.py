@@ -35,7 +35,9 @@ def naive_attention(attention: Attention, x: torch.Tensor, bias: torch.Tensor | 
                 for j in range(n):
                     q, k = w_q[rows] @ x[example, i], w_k[rows] @ x[example, j]
                     extra = 0.0 if bias is None else float(bias[head, i, j])
-                    scores.append(sum(float(a) * float(c) for a, c in zip(q, k, strict=True)) / math.sqrt(width) + extra)
+                    scores.append(
+                        sum(float(a) * float(c) for a, c in zip(q, k, strict=True)) / math.sqrt(width) + extra
+                    )
                 total = sum(math.exp(s) for s in scores)
                 for j, score in enumerate(scores):
                     mixed[example, i, rows] += math.exp(score) / total * (w_v[rows] @ x[example, j])
@@ -123,7 +125,9 @@ def test_embedding_adds_a_vector_per_position():
     embed = randomise(TokenEmbedding(5, 3, num_positions=4))
     tokens = torch.tensor([[4, 0, 4]])
     with torch.no_grad():
-        expected = torch.stack([embed.token.weight[t] + embed.position.weight[i] for i, t in enumerate([4, 0, 4])])[None]
+        expected = torch.stack([embed.token.weight[t] + embed.position.weight[i] for i, t in enumerate([4, 0, 4])])[
+            None
+        ]
         assert torch.equal(embed(tokens), expected)
         embed.position = None
         assert torch.equal(embed(tokens)[0, 0], embed(tokens)[0, 2])

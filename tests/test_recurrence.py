@@ -86,7 +86,8 @@ def test_a_run_is_the_step_applied_again_and_again():
 
 
 @pytest.mark.parametrize(
-    ("keep", "kept"), [("all", (1, 2, 3, 4, 5, 6, 7)), ("last", (7,)), (3, (3, 6, 7)), (7, (7,)), (9, (7,)), (1, tuple(range(1, 8)))]
+    ("keep", "kept"),
+    [("all", (1, 2, 3, 4, 5, 6, 7)), ("last", (7,)), (3, (3, 6, 7)), (7, (7,)), (9, (7,)), (1, tuple(range(1, 8)))],
 )
 def test_what_is_kept_is_the_same_run(keep, kept):
     model, tokens = loop()
@@ -244,7 +245,7 @@ def test_positions_that_go_on_see_the_frozen_ones():
     """Against a plain loop that overwrites halted positions by hand."""
     model, tokens = loop()
     run = unroll(model, tokens, 40, halting=RelativeStep(0.05))
-    assert 0 < (run.halted_at > 0).sum()
+    assert (run.halted_at > 0).sum() > 0
     assert run.halted_at[run.halted_at > 0].unique().numel() > 1
     context = model.encode(tokens)
     with torch.no_grad():
@@ -311,7 +312,9 @@ def test_residuals_along_time_by_hand():
     assert run.residuals[:, :, 0].tolist() == [[1, 0], [0.75, 0]]
 
 
-@pytest.mark.parametrize(("keep", "kept"), [("last", (7,)), (3, (3, 6, 7)), (7, (7,)), (10, (7,)), (1, (1, 2, 3, 4, 5, 6, 7))])
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("last", (7,)), (3, (3, 6, 7)), (7, (7,)), (10, (7,)), (1, (1, 2, 3, 4, 5, 6, 7))]
+)
 def test_what_a_stream_keeps_is_the_same_run(keep, kept):
     blocks = torch.randint(3, (2, 14), generator=torch.Generator().manual_seed(0)).split(2, 1)
     every, some = stream(Automaton(3), blocks), stream(Automaton(3), blocks, keep=keep)
@@ -333,7 +336,10 @@ def test_a_long_stream_runs_in_constant_memory():
             block = torch.randint(5, (2, 8))
             blocks.append(weakref.ref(block))
             yield block
-            most = max(most, sum(ref() is not None for ref in (*blocks[-50:], *model.alive[-100:], *blocks[:9], *model.alive[:9])))
+            most = max(
+                most,
+                sum(ref() is not None for ref in (*blocks[-50:], *model.alive[-100:], *blocks[:9], *model.alive[:9])),
+            )
 
     run = stream(model, endless(), keep="last")
     assert run.passes == (500,)

@@ -41,7 +41,7 @@ from latentkit.tasks import WordProblem
 from latentkit.training import load_weights
 
 words = WordProblem("S3")
-test = words.sample(batch=512, length=32, generator=torch.Generator().manual_seed(2024))
+test = words.sample(batch=256, length=32, generator=torch.Generator().manual_seed(2024))
 stack4 = load_weights(paths.find("checkpoints/s3-stack4.safetensors"))
 with torch.no_grad():
     logits = stack4(test.tokens)
@@ -308,7 +308,7 @@ assert stack(test.tokens[:2, :5], stack4).shape == (2, 5, 6)
 # %% facts
 with torch.no_grad():
     gap = (stack(test.tokens, stack4) - stack4(test.tokens)).abs().max().item()
-print("equal to 1e-4 on 512 words:", gap < 1e-4)
+print("equal to 1e-4 on 256 words:", gap < 1e-4)
 
 # %% [markdown]
 # ## Look inside, layer by layer
@@ -524,8 +524,9 @@ print("verdict:", doubling.verdict)
 from latentkit.claims.depth_wall import write_scratchpad
 
 writer = load_weights(paths.find("checkpoints/s3-scratchpad.safetensors"))
-written = write_scratchpad(writer, test.tokens, words.vocab_size)
-right = (written == test.targets).float().mean(0)
+some = words.batch(test.tokens[:64, 1:])
+written = write_scratchpad(writer, some.tokens, words.vocab_size)
+print("64 words of 32 letters, right to the last:", int((written == some.targets).all(1).sum()))
 note = ledger.load("scratchpad-s3")
 plots.depth_curves(
     {
@@ -564,7 +565,7 @@ def with_one_slip(tokens, slip_at):
     return torch.stack(answers, 1)
 
 
-slipped = (with_one_slip(test.tokens, 10) == test.targets).float().mean(0)
+slipped = (with_one_slip(some.tokens, 10) == some.targets).float().mean(0)
 print("accuracy just before the slip:", round(slipped[9].item(), 2))
 print("accuracy ever after:          ", round(slipped[11:].mean().item(), 2))
 

@@ -42,7 +42,7 @@ from latentkit.tasks import WordProblem
 from latentkit.training import load_weights
 
 words = WordProblem("S3")
-test = words.sample(batch=512, length=32, generator=torch.Generator().manual_seed(2024))
+test = words.sample(batch=256, length=32, generator=torch.Generator().manual_seed(2024))
 word = words.batch(test.tokens[:1, 1:25])
 stack4 = load_weights(paths.find("checkpoints/s3-stack4.safetensors"))
 loop = load_weights(paths.find("checkpoints/s3-loop.safetensors"))
@@ -589,11 +589,13 @@ scrub(
 
 # %% [markdown]
 # Nobody told it to double. The same architecture found a linear recurrence for one task and a logarithmic one for the other.
+#
+# Look at 16 passes, twice what it was trained with: it gets *worse*. This is **overthinking**, and the word loop above, at 64 passes, shows no trace of it. Why one loop comes to rest and the other wanders off is a question for lab 03.
 
 # %% [markdown]
 # ## Break it
 #
-# Take one part of the recipe away at a time. **Predict** which loss hurts most: the norm in the loop, the injection, the varying number of passes, or ALiBi.
+# Take one part of the recipe away at a time. **Predict** which one it misses most: the norm in the loop, the injection, the varying number of passes, or ALiBi.
 
 # %%
 ablations = ledger.load("loop-ablations-s3")

@@ -171,7 +171,7 @@ def collect(results: Results) -> dict[str, dict[str, Any]]:
             values = [run[name] for run in runs]
             entry: dict[str, Any] = {"values": values}
             if not isinstance(values[0], list):
-                entry |= {"mean": round(sum(values) / len(values), 4), "min": min(values), "max": max(values)}
+                entry |= {"mean": float(f"{sum(values) / len(values):.4g}"), "min": min(values), "max": max(values)}
             table[f"{arm}/{name}"] = entry
     return table
 

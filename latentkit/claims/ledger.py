@@ -111,7 +111,7 @@ def markdown_table(records: list[Record]) -> str:
     return "\n".join(lines)
 
 
-def _number(value: float, digits: int) -> str:
+def _number(value: float | int, digits: int) -> str:
     return str(int(value)) if float(value).is_integer() else f"{value:.{digits}f}"
 
 
@@ -119,5 +119,5 @@ def _dumps(data: Any) -> str:
     """Indented json with every list of plain values on one line: a diff then shows which measurement changed."""
     text = json.dumps(data, indent=1, ensure_ascii=False)
     return re.sub(
-        r"\[[^\[\]{}]*\]", lambda plain: re.sub(r"\n\s*", " ", plain[0]).replace("[ ", "[").replace(" ]", "]"), text
+        r"\[\n[^\[\]{}]*\]", lambda plain: re.sub(r"\n\s*", " ", plain[0]).replace("[ ", "[").replace(" ]", "]"), text
     )

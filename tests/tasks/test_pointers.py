@@ -31,12 +31,14 @@ def test_targets_and_depths_agree_with_a_walk_to_the_root(nodes, data, seed):
 
 def test_names_say_nothing():
     """Every name is a root, a leaf, shallow and deep about equally often."""
-    task, sample = draw(nodes=8, batch=4000)
+    _, sample = draw(nodes=8, batch=4000)
     root_share = (sample.tokens == torch.arange(8)).float().mean(0)
     assert root_share.tolist() == pytest.approx([2 / 8] * 8, abs=0.03)
     mean_depth = sample.depth.float().mean(0)
     assert mean_depth.tolist() == pytest.approx([sample.depth.float().mean().item()] * 8, abs=0.1)
-    follows = torch.zeros(8, 8).index_put((torch.arange(8).expand(4000, 8), sample.tokens), torch.ones(()), accumulate=True)
+    follows = torch.zeros(8, 8).index_put(
+        (torch.arange(8).expand(4000, 8), sample.tokens), torch.ones(()), accumulate=True
+    )
     off_diagonal = follows[~torch.eye(8, dtype=torch.bool)] / 4000
     assert off_diagonal.tolist() == pytest.approx([0.75 / 7] * 56, abs=0.03)
 
@@ -87,7 +89,7 @@ def test_too_few_chains_or_nodes_are_refused(nodes, chains):
 
 def test_another_length_is_refused():
     task = PointerChasing(8)
-    with pytest.raises(ValueError, match="batch=2, length=9; .*length 8"):
+    with pytest.raises(ValueError, match=r"batch=2, length=9; .*length 8"):
         task.sample(2, 9, torch.Generator())
     with pytest.raises(ValueError, match="batch=0"):
         task.sample(0, 8, torch.Generator())

@@ -61,7 +61,9 @@ def test_a_truncated_file_is_named(saved, share):
     whole = saved.read_bytes()
     length = int(share * len(whole)) if isinstance(share, float) else share % len(whole)
     saved.write_bytes(whole[:length])
-    with pytest.raises(CheckpointError, match=rf"model\.safetensors \({length} bytes\) is truncated or not a safetensors"):
+    with pytest.raises(
+        CheckpointError, match=rf"model\.safetensors \({length} bytes\) is truncated or not a safetensors"
+    ):
         load_weights(saved)
 
 
@@ -98,7 +100,10 @@ def test_missing_files_are_named(saved):
         ("[]", "holds a json list"),
         ("{}", "unknown model config None; this version knows TransformerConfig"),
         ('{"config": {"type": "Mamba"}}', "unknown model config 'Mamba'"),
-        ('{"config": {"type": "LoopedConfig", "vocab_size": 2, "num_classes": 2, "wings": 2}}', "other fields: .*wings"),
+        (
+            '{"config": {"type": "LoopedConfig", "vocab_size": 2, "num_classes": 2, "wings": 2}}',
+            "other fields: .*wings",
+        ),
         ('{"config": {"type": "LoopedConfig", "vocab_size": 2}}', "other fields: .*num_classes"),
     ],
 )

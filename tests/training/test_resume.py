@@ -25,7 +25,7 @@ from latentkit.training.supervision import Loss, cross_entropy
 
 @dataclass(frozen=True)
 class Carried:
-    """Everything that a checkpoint has to hold: the state is carried on, noise comes from both sources of randomness."""
+    """Needs all that a checkpoint holds: the state is carried on, noise comes from both sources of randomness."""
 
     passes: int = 2
 

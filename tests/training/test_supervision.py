@@ -78,7 +78,7 @@ def test_how_far_the_gradient_goes_makes_a_difference():
 
 
 def test_the_one_step_gradient_still_reaches_the_prelude():
-    """Through the injection of the last pass: the input is encoded once, with gradient, however many passes go without."""
+    """Through the injection of the last pass: the input is encoded with gradient, however many passes go without."""
     reached = cross_entropy_in_double(FinalLoss(FixedPasses(4), 1), model())
     assert reached["prelude.0.mlp.0.weight"].abs().max() > 0
     assert reached["embed.token.weight"].abs().max() > 0
@@ -115,7 +115,9 @@ def test_cross_entropy_is_in_nats_over_every_position_and_in_float32():
 
 
 @pytest.mark.parametrize(
-    "supervision", [PlainLoss(), FinalLoss(FixedPasses(2)), FinalLoss(FixedPasses(2), 1), EveryPassLoss(FixedPasses(2))], ids=repr
+    "supervision",
+    [PlainLoss(), FinalLoss(FixedPasses(2)), FinalLoss(FixedPasses(2), 1), EveryPassLoss(FixedPasses(2))],
+    ids=repr,
 )
 def test_a_supervision_keeps_its_hands_off_the_carry_and_the_global_random_state(supervision):
     assert isinstance(supervision, Supervision)
