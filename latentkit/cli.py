@@ -4,6 +4,8 @@ import argparse
 import importlib
 import sys
 
+from latentkit import __version__
+
 COMMANDS = {
     "doctor": ("latentkit.doctor", "can the labs run here, and if not, how to mend it"),
     "claims": ("latentkit.claims.commands", "the ledger: every claim, its verdict and its seeds"),
@@ -18,6 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="latentkit", description=__doc__.split(":")[0] + " of the latent recurrence course."
     )
+    parser.add_argument("--version", action="version", version=f"latentkit {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     # Only the command asked for is imported: `latentkit doctor` must run where torch is broken.
     for name, (module, help_text) in COMMANDS.items():

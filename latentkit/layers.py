@@ -24,6 +24,7 @@ class BlockConfig:
         mlp_ratio: hidden width of the feed-forward layer, in units of d.
         causal: position i attends to positions <= i only.
         relative_clip: learned bias per head for the distances 0..clip, farther ones share the last; 0 switches it off.
+            Left and right are alike: a block that is not causal cannot tell them apart by it.
         alibi: adds a learned linear penalty on distance, -softplus(slope) * (i - j) (Press et al. 2022, with the slope
             learned). Without it, attention dilutes over long inputs: lab 02 measures this.
     """
@@ -55,9 +56,8 @@ class PositionBias(nn.Module):
     def __init__(self, config: BlockConfig):
         super().__init__()
         self.config = config
-        self.register_buffer(
-            "here", torch.empty(0), persistent=False
-        )  # a causal mask alone has no parameter to place it
+        # A causal mask alone has no parameter that would tell its device.
+        self.register_buffer("here", torch.empty(0), persistent=False)
         if config.relative_clip:
             self.relative = nn.Parameter(torch.zeros(config.num_heads, config.relative_clip + 1))
         if config.alibi:
@@ -73,8 +73,6 @@ class PositionBias(nn.Module):
         distance = i[:, None] - i[None, :]
         bias = torch.zeros(config.num_heads, n, n, device=device)
         if config.relative_clip:
-            # A gather over the few distances that occur, then a strided view, would be faster still; this is 1% of a
-            # pass.
             bias = bias + self.relative[:, distance.abs().clamp(max=config.relative_clip)]
         if config.alibi:
             bias = bias - F.softplus(self.slope) * distance.abs()
@@ -132,6 +130,8 @@ class TokenEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, d_model: int, num_positions: int = 0):
         super().__init__()
+        if vocab_size < 1 or num_positions < 0:
+            raise ValueError(f"vocab_size={vocab_size}, num_positions={num_positions}; need at least 1 and 0")
         self.token = nn.Embedding(vocab_size, d_model)
         self.position = nn.Embedding(num_positions, d_model) if num_positions else None
 

@@ -19,10 +19,11 @@ def shipped_dir() -> Path:
 
 
 def writable_dir() -> Path:
-    """Where new results go: `$LATENTKIT_HOME`, else `data/` of a checkout, else `~/.latentkit`; never the package."""
+    """Where new results go: `$LATENTKIT_HOME`, else a writable checkout's `data/`, else `~/.latentkit`."""
     if os.environ.get("LATENTKIT_HOME"):
         return Path(os.environ["LATENTKIT_HOME"])
-    return shipped_dir() if _checkout() else Path.home() / ".latentkit"
+    root = _checkout()
+    return root / "data" if root and os.access(root / "data", os.W_OK) else Path.home() / ".latentkit"
 
 
 def find(name: str) -> Path:

@@ -133,7 +133,7 @@ class RelativeStep:
 
 @dataclass(frozen=True)
 class OutputKL:
-    """Stop where KL(p_t || p_{t-1}) of successive outputs is below `threshold` nats (Geiping et al. 2025, code: 1e-3)."""
+    """Stop where KL(p_t || p_{t-1}) between outputs is below `threshold` nats (1e-3: Geiping et al. 2025, code)."""
 
     threshold: float = 1e-3
     patience: int = 1

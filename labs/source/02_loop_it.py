@@ -170,7 +170,7 @@ assert torch.allclose(
 # The block has its own residual connections inside; there is none around the pass. The state is replaced, not added to.
 
 # %% [markdown]
-# **Common mistake.** The norm before the block instead of after it. Then nothing bounds the state, and at T = 40 it has been through the block's additions 40 times.
+# **Common mistake.** The norm before the block instead of after it: the shapes fit, the trained weights do not.
 
 # %% [markdown]
 # ### Exercise 3 · The loop
@@ -620,6 +620,11 @@ for arm, label in names.items():
 print("verdict:", ablations.verdict)
 
 # %% [markdown]
+# Did you predict that? Two parts can go, and nothing is lost *on this task*: without the norm, or with always 12 passes, every seed still goes all the way. The papers that ask for them train models tens of thousands of times larger; ours says nothing about those.
+#
+# Two parts cannot. **Without injection** the loop is as good as ever at 12 passes and forgets its input by 40: only the starting state held it, and every pass wears it down. **Without ALiBi** the frontier stops soon after the training length, and more passes do not move it: over longer words, attention spreads too thin.
+
+# %% [markdown]
 # ## Where it fails
 #
 # A5 has 60 elements and, unlike S3, no shallow shortcut. Theory says that looping *can* solve it. At this size and budget:
@@ -644,17 +649,17 @@ print("last residual of the loop:      ", a5.values("loop/final_residual"))
 print("verdict:", a5.verdict)
 
 # %% [markdown]
-# Look at the last residual: the state all but stands still, at answers that are wrong beyond the first letters. **Convergence is not correctness.** A halting rule would stop here, content.
+# More passes do not help here: 32 solve no more letters than 16. And look at the last residual: after 32 passes the state still moves by a good part of its length. On S3 it came to rest; on A5 it is right for a few letters, and restless beyond.
 
 # %% [markdown]
 # ## What the papers leave open
 #
 # | The papers differ about | We chose | Effect measured |
 # |---|---|---|
-# | injection: add, concatenate, or none | concatenate (Geiping et al.) | above: without it |
+# | injection: add, concatenate, or none | concatenate (Geiping et al.) | large: above, without it |
 # | $h_0$: zeros or random | zeros | lab 03 starts at random |
-# | norm in the loop | RMSNorm after each pass | above: without it |
-# | passes in training: fixed, uniform, log-normal Poisson | letters + 0 to 4 | above: fixed |
+# | norm in the loop | RMSNorm after each pass | none here: above, without it |
+# | passes in training: fixed, uniform, log-normal Poisson | letters + 0 to 4 | none here: above, fixed |
 # | gradient: all passes or the last k | all | stretch exercise |
 #
 # | Claim | Verdict |
@@ -687,4 +692,4 @@ print("verdict:", a5.verdict)
 #
 # ## Next
 #
-# The state stops moving once it is right, and sometimes when it is wrong. Lab 03 asks what the loop is doing all that time: fixed points, cycles, and when convergence may be trusted.
+# One loop comes to rest, one overthinks, one never settles. Lab 03 asks what the loop is doing all that time: fixed points, cycles, and when convergence may be trusted.

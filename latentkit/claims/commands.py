@@ -34,7 +34,7 @@ def _claims(arguments: argparse.Namespace) -> int:
         return 0
     for record in records:
         cost = f"{record.seeds} seeds  {record.cpu_seconds:6.0f} CPU s"
-        print(f"{record.id:26} lab {record.lab}  {record.verdict:16} {cost}")
+        print(f"{record.name:26} lab {record.lab}  {record.verdict:16} {cost}")
         print(f"    {record.statement}")
     for missing in sorted(set(REGISTRY) - {record.id for record in records}):
         print(f"{missing:26} never run: latentkit reproduce {missing}")
@@ -47,6 +47,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     from latentkit.claims import get
     from latentkit.claims.experiment import reproduce
 
+    if arguments.threads < 1:
+        raise ValueError(f"threads={arguments.threads}; at least 1 is needed")
     torch.set_num_threads(arguments.threads)
     record = reproduce(
         get(arguments.id),

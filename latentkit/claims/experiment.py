@@ -8,6 +8,7 @@ where tasks, models and training meet.
 import dataclasses
 import platform
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,16 +122,16 @@ def reproduce(
             torch.manual_seed(seed)
             model = models.build(arm.config)
             run = FitConfig(**{**_fields(arm.fit), "seed": seed, "device": device, "checkpoint_every": 100})
-            trained = fit(
-                model,
-                arm.batches,
-                arm.supervision,
-                run,
-                run_dir=scratch / f"{arm.name}-{seed}",
-                progress=log is not None,
-            )
-            model.to("cpu")
+            folder = scratch / f"{arm.name}-{seed}"
+            diverged, started = False, time.process_time()
+            try:
+                trained = fit(model, arm.batches, arm.supervision, run, run_dir=folder, progress=log is not None)
+            except FloatingPointError:  # a result like any other: the model is measured as it stands
+                trained, diverged = FitResult(cpu_seconds=time.process_time() - started), True
+            model.to("cpu").eval()
             metrics = {**claim.measure(model, arm), "train_cpu_seconds": round(trained.cpu_seconds, 1)}
+            if diverged:
+                metrics["diverged"] = 1
             results.setdefault(arm.name, []).append(metrics)
             if log:
                 scalars = {k: v for k, v in metrics.items() if not isinstance(v, list)}
@@ -167,8 +168,8 @@ def collect(results: Results) -> dict[str, dict[str, Any]]:
     """Measurements by "arm/metric": every seed's value, and the spread of a number."""
     table: dict[str, dict[str, Any]] = {}
     for arm, runs in results.items():
-        for name in runs[0]:
-            values = [run[name] for run in runs]
+        for name in dict.fromkeys(name for run in runs for name in run):
+            values = [run.get(name, 0) for run in runs]
             entry: dict[str, Any] = {"values": values}
             if not isinstance(values[0], list):
                 entry |= {"mean": float(f"{sum(values) / len(values):.4g}"), "min": min(values), "max": max(values)}

@@ -52,6 +52,11 @@ class Record:
     cpu_seconds: float
     environment: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The id, and the budget where it is not the CPU's."""
+        return self.id if self.budget == "cpu" else f"{self.id}-{self.budget}"
+
     def values(self, metric: str) -> list[Any]:
         """Every seed's value of "arm/metric".
 
@@ -77,7 +82,7 @@ class Record:
 
 
 def load(claim_id: str) -> Record:
-    """The ledger entry of a claim.
+    """The ledger entry of a claim, by its name.
 
     Raises:
         FileNotFoundError: never run; lists the entries there are.
@@ -95,8 +100,7 @@ def load_all() -> list[Record]:
 
 def save(record: Record) -> Path:
     """Writes (or replaces) an entry; a larger budget's is kept beside the CPU's, which the labs read."""
-    suffix = "" if record.budget == "cpu" else f"-{record.budget}"
-    path = paths.writable_dir() / "claims" / f"{record.id}{suffix}.json"
+    path = paths.writable_dir() / "claims" / f"{record.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(_dumps(dataclasses.asdict(record)) + "\n", encoding="utf-8")
@@ -105,9 +109,10 @@ def save(record: Record) -> Path:
 
 
 def markdown_table(records: list[Record]) -> str:
-    """The ledger as a Markdown table."""
+    """The ledger as a Markdown table: what ran on the CPU's budget, which the labs read."""
     lines = ["| lab | claim | verdict | seeds | CPU s |", "|---|---|---|---|---|"]
-    lines += [f"| {r.lab} | {r.statement} | **{r.verdict}** | {r.seeds} | {r.cpu_seconds:.0f} |" for r in records]
+    cpu = [r for r in records if r.budget == "cpu"]
+    lines += [f"| {r.lab} | {r.statement} | **{r.verdict}** | {r.seeds} | {r.cpu_seconds:.0f} |" for r in cpu]
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ gradient flows, belongs to `latentkit.training.supervision`.
 
 Where the papers are silent or differ, what we chose:
     injection   a linear map of [h; e] (Geiping et al.); "none" is an ablation of lab 02
-    norm        RMSNorm on the state after every pass: without it some seeds diverge or do not extrapolate (lab 02)
+    norm        RMSNorm on the state after every pass, as large models need it; on lab 02's task nothing is lost without
     h_0         zeros. Geiping et al. draw it at random; here every run is then a function of the tokens alone
     prelude     empty by default: on the course's tasks the core alone suffices
 """

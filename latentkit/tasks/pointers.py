@@ -35,6 +35,9 @@ class PointerChasing:
         self.vocab_size = self.num_classes = nodes
         self.token_names = self.class_names = [_name(i) for i in range(nodes)]
 
+    def __repr__(self) -> str:
+        return f"PointerChasing(nodes={self.nodes}, chains={self.chains})"
+
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
         """Random chains over n = `length` nodes: each further node is hung on the tip of a chain drawn at random.
 

@@ -49,6 +49,9 @@ class WordProblem:
         self.vocab_size = self.num_generators + 1
         self.token_names = [*generator_names, "⊢"]
 
+    def __repr__(self) -> str:
+        return f"WordProblem({self.group!r})"
+
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
         """Random words of `length` letters, n = length + 1 positions; depth is the number of letters read.
 

@@ -6,7 +6,7 @@ from latentkit.training.fit import FitConfig, FitResult, fit, pick_device
 from latentkit.training.supervision import (
     EveryPassLoss,
     FinalLoss,
-    FixedPasses,
+    ConstantPasses,
     PassesPerPosition,
     PlainLoss,
     UniformPasses,
@@ -19,7 +19,7 @@ __all__ = [
     "FinalLoss",
     "FitConfig",
     "FitResult",
-    "FixedPasses",
+    "ConstantPasses",
     "PassesPerPosition",
     "PlainLoss",
     "UniformPasses",

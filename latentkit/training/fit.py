@@ -10,6 +10,7 @@ import dataclasses
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,7 +140,8 @@ def fit(
     folder = RunFolder(run_dir) if run_dir else None
     identity: dict[str, Any] = {}
     if folder:  # only a checkpoint needs the model to have a config
-        identity = {"model": config_to_json(model.config), "fit": _plain(config), "supervision": repr(supervision)}
+        identity = {"model": config_to_json(model.config), "fit": _plain(config)}
+        identity |= {"batches": _name(batches), "supervision": _name(supervision)}
         if saved := folder.load():
             run.restore(*saved, identity, folder.sidecar)
     before, started = run.result.cpu_seconds, time.process_time()
@@ -171,7 +173,11 @@ class _Run:
             fused=device.type != "mps",
         )
         self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
-        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        # No cache: in older torch (2.6 for one; pytorch #165068) a weight cast in a pass without gradient is kept, cut
+        # off from it, for the passes with gradient.
+        self.autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False
+        )
         self.carry: dict[str, Tensor] = {}
         self.result = FitResult(averaged=self.averaged.module.eval() if self.averaged else None)
         self.step = 0
@@ -183,7 +189,9 @@ class _Run:
         batch = type(batch)(*(field.to(self.device) for field in batch))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate_at(self.step, self.config)
-        with self.autocast:
+        with self.autocast, warnings.catch_warnings():
+            # Norms keep float32 weights under autocast: that torch then takes its unfused kernel is no news.
+            warnings.filterwarnings("ignore", message="Mismatch dtype")
             loss, carry = supervision(self.model, batch, generator, self.carry)
         self.optimiser.zero_grad()
         loss.backward()
@@ -235,6 +243,11 @@ class _Run:
 def _plain(config: FitConfig) -> dict[str, Any]:
     """The config as json gives it back: tuples as lists."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def _name(part: Any) -> str:
+    """What a checkpoint remembers of a source or a supervision; a plain function's repr would hold its address."""
+    return repr(part) if dataclasses.is_dataclass(part) else getattr(part, "__qualname__", type(part).__name__)
 
 
 @contextmanager

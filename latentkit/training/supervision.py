@@ -1,6 +1,6 @@
 """How a recurrence is trained, apart from what it is: small named pieces that combine with any depth-recurrent model.
 
-    how many passes a training step runs     FixedPasses, UniformPasses, PassesPerPosition
+    how many passes a training step runs     ConstantPasses, UniformPasses, PassesPerPosition
     where the loss and the gradient go       FinalLoss (gradient through all passes or the last k), EveryPassLoss
     a model without passes                   PlainLoss
 
@@ -62,7 +62,7 @@ class PassSchedule(Protocol):
 
 
 @dataclass(frozen=True)
-class FixedPasses:
+class ConstantPasses:
     """Always `passes`."""
 
     passes: int

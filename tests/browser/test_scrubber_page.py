@@ -1,7 +1,5 @@
 """The scrubber in Chromium: a page from disk, network blocked, and the live `render` with a stand-in for the kernel."""
 
-import shutil
-
 import pytest
 import torch
 
@@ -10,9 +8,7 @@ from latentkit.tasks import WordProblem
 from latentkit.widgets import frames, scrub
 from latentkit.widgets.scrubber import _CSS, _JS
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")]
+pytestmark = pytest.mark.browser
 
 PASSES, LETTERS = 8, 6
 
@@ -32,15 +28,6 @@ def example_run(halting=False, letters=LETTERS, passes=PASSES):
     trajectory = Trajectory(batch.tokens, passes_kept, passes_kept, logits, residuals, halted_at)
     names = {"token_names": task.token_names, "class_names": task.class_names}
     return trajectory, batch, names
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as p:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

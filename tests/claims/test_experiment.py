@@ -9,9 +9,9 @@ from latentkit.claims import ledger
 from latentkit.claims.experiment import Arm, Claim, collect, reproduce
 from latentkit.claims.ledger import Source
 from latentkit.layers import BlockConfig
-from latentkit.models import LoopedConfig, TransformerConfig
+from latentkit.models import LoopedConfig, TransformerConfig, build
 from latentkit.tasks import WordProblem
-from latentkit.training import Curriculum, FinalLoss, FitConfig, FixedPasses, load_weights
+from latentkit.training import Curriculum, FinalLoss, FitConfig, ConstantPasses, load_weights
 
 SMALL = BlockConfig(4, 1, 1)
 
@@ -36,7 +36,7 @@ def arms(budget, steps=3):
     words, fit = Curriculum(Words("Z2"), batch=2, low=2, high=3), FitConfig(steps=steps if budget == "cpu" else 5)
     return [
         Arm("stack", TransformerConfig(3, 2, 1, SMALL), words, fit),
-        Arm("loop", LoopedConfig(3, 2, block=SMALL), words, replace(fit, steps=4), FinalLoss(FixedPasses(2))),
+        Arm("loop", LoopedConfig(3, 2, block=SMALL), words, replace(fit, steps=4), FinalLoss(ConstantPasses(2))),
     ]
 
 
@@ -100,6 +100,15 @@ def test_more_seeds_begin_with_the_same_ones():
     assert two.values("stack/total")[:1] == one.values("stack/total")
 
 
+def test_a_seed_chooses_the_first_weights():
+    still = FitConfig(steps=1, learning_rate=1e-12, weight_decay=0.0)
+    arm = replace(arms("cpu")[1], fit=still)
+    record = reproduce(replace(CLAIM, arms=lambda budget: [arm], judge=lambda results: "partly"), seeds=3)
+    for seed, total in enumerate(record.values("loop/total")):
+        torch.manual_seed(seed)
+        assert total == pytest.approx(measure(build(arm.config).eval(), arm)["total"], abs=1e-6)
+
+
 def test_the_first_seeds_weights_are_shipped(home):
     record = reproduce(CLAIM, seeds=2)
     model = load_weights(home / "checkpoints/tiny-loop.safetensors")
@@ -161,7 +170,7 @@ def test_an_arm_describes_itself():
     assert stack["batches"] == {"batch": 2, "low": 2, "high": 3, "ramp": 0}
     assert stack["fit"]["steps"] == 3
     assert stack["supervision"] == "PlainLoss()"
-    assert loop["supervision"] == "FinalLoss(passes=FixedPasses(passes=2), gradient_passes=None)"
+    assert loop["supervision"] == "FinalLoss(passes=ConstantPasses(passes=2), gradient_passes=None)"
 
 
 def test_collect_keeps_every_seed_and_the_spread():

@@ -9,7 +9,7 @@ from torch import nn
 from latentkit.layers import BlockConfig
 from latentkit.models import Looped, LoopedConfig, Transformer, TransformerConfig
 from latentkit.tasks import WordProblem
-from latentkit.training import Curriculum, FinalLoss, FitConfig, FixedPasses, PlainLoss, UniformPasses, fit, pick_device
+from latentkit.training import Curriculum, FinalLoss, FitConfig, ConstantPasses, PlainLoss, UniformPasses, fit, pick_device
 from latentkit.training.fit import learning_rate_at, step_generator
 from latentkit.training.supervision import Loss
 
@@ -185,7 +185,7 @@ class Recorder(nn.Module):
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 @pytest.mark.parametrize("gradient_passes", [None, 1])
 def test_bf16_runs_the_model_only(gradient_passes):
-    supervision, runs = FinalLoss(FixedPasses(3), gradient_passes), {}
+    supervision, runs = FinalLoss(ConstantPasses(3), gradient_passes), {}
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         model = loop()
         model.head = Recorder(model.head)

@@ -11,7 +11,7 @@ from latentkit.training import (
     Curriculum,
     EveryPassLoss,
     FinalLoss,
-    FixedPasses,
+    ConstantPasses,
     PassesPerPosition,
     PlainLoss,
     UniformPasses,
@@ -39,10 +39,10 @@ def gradients(model, loss: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("passes", [1, 4])
-@pytest.mark.parametrize("gradient_passes", [1, 2, None, 9])
+@pytest.mark.parametrize("gradient_passes", [1, 2, 3, None, 9])
 def test_final_loss_sends_the_gradient_through_the_last_passes_only(passes, gradient_passes):
     net = model()
-    supervision = FinalLoss(FixedPasses(passes), gradient_passes)
+    supervision = FinalLoss(ConstantPasses(passes), gradient_passes)
     got = supervision(net, BATCH, torch.Generator(), {})
 
     context = net.encode(BATCH.tokens)
@@ -71,7 +71,7 @@ def cross_entropy_in_double(supervision, net) -> dict[str, Tensor]:
 
 def test_how_far_the_gradient_goes_makes_a_difference():
     net = model()
-    by_depth = [cross_entropy_in_double(FinalLoss(FixedPasses(4), k), net)["adapter.weight"] for k in (1, 2, 3, None)]
+    by_depth = [cross_entropy_in_double(FinalLoss(ConstantPasses(4), k), net)["adapter.weight"] for k in (1, 2, 3, None)]
     for i, one in enumerate(by_depth):
         for other in by_depth[i + 1 :]:
             assert not torch.allclose(one, other, atol=1e-6)
@@ -79,7 +79,7 @@ def test_how_far_the_gradient_goes_makes_a_difference():
 
 def test_the_one_step_gradient_still_reaches_the_prelude():
     """Through the injection of the last pass: the input is encoded with gradient, however many passes go without."""
-    reached = cross_entropy_in_double(FinalLoss(FixedPasses(4), 1), model())
+    reached = cross_entropy_in_double(FinalLoss(ConstantPasses(4), 1), model())
     assert reached["prelude.0.mlp.0.weight"].abs().max() > 0
     assert reached["embed.token.weight"].abs().max() > 0
 
@@ -91,7 +91,7 @@ def test_every_pass_loss_is_the_mean_over_passes():
     for _ in range(3):
         h = net.step(h, context)
         losses.append(loss_by_hand(net.decode(h)))
-    supervision = EveryPassLoss(FixedPasses(3))
+    supervision = EveryPassLoss(ConstantPasses(3))
     torch.testing.assert_close(
         supervision(net, BATCH, torch.Generator(), {}).value.double(), sum(losses) / 3, rtol=0, atol=1e-6
     )
@@ -116,7 +116,7 @@ def test_cross_entropy_is_in_nats_over_every_position_and_in_float32():
 
 @pytest.mark.parametrize(
     "supervision",
-    [PlainLoss(), FinalLoss(FixedPasses(2)), FinalLoss(FixedPasses(2), 1), EveryPassLoss(FixedPasses(2))],
+    [PlainLoss(), FinalLoss(ConstantPasses(2)), FinalLoss(ConstantPasses(2), 1), EveryPassLoss(ConstantPasses(2))],
     ids=repr,
 )
 def test_a_supervision_keeps_its_hands_off_the_carry_and_the_global_random_state(supervision):
@@ -133,7 +133,7 @@ def drawn(schedule, batch=BATCH, times: int = 400) -> set[int]:
 
 
 def test_pass_schedules_draw_from_their_range():
-    assert drawn(FixedPasses(7)) == {7}
+    assert drawn(ConstantPasses(7)) == {7}
     assert drawn(UniformPasses(3, 8)) == {3, 4, 5, 6, 7, 8}
     assert drawn(UniformPasses(2, 2)) == {2}
     assert drawn(PassesPerPosition(extra=4)) == {5, 6, 7, 8, 9}  # 5 letters, 6 positions
@@ -151,13 +151,13 @@ def test_a_schedule_is_a_function_of_the_generator():
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
-        (lambda: FixedPasses(0), ValueError, "passes=0"),
-        (lambda: FixedPasses(2.0), TypeError, "passes=2.0"),
+        (lambda: ConstantPasses(0), ValueError, "passes=0"),
+        (lambda: ConstantPasses(2.0), TypeError, "passes=2.0"),
         (lambda: UniformPasses(0, 4), ValueError, "low=0, high=4"),
         (lambda: UniformPasses(5, 4), ValueError, "low=5, high=4"),
         (lambda: PassesPerPosition(-1), ValueError, "extra=-1"),
-        (lambda: FinalLoss(FixedPasses(4), -1), ValueError, "passes=-1"),
-        (lambda: FinalLoss(FixedPasses(4), True), TypeError, "passes=True"),
+        (lambda: FinalLoss(ConstantPasses(4), -1), ValueError, "passes=-1"),
+        (lambda: FinalLoss(ConstantPasses(4), True), TypeError, "passes=True"),
         (lambda: Curriculum(S3, batch=0, low=1, high=2), ValueError, "batch=0"),
         (lambda: Curriculum(S3, batch=1, low=3, high=2), ValueError, "low=3, high=2"),
         (lambda: Curriculum(S3, batch=1, low=0, high=2), ValueError, "low=0"),
