@@ -132,7 +132,8 @@ def reach_bars(
             xytext=(4, 2),
             textcoords="offset points",
         )
-    axes.set(xlabel=xlabel, yticks=[], title=title)
+    axes.set(xlabel=xlabel, yticks=[])
+    axes.set_title(title, pad=18 if trained_to is not None else None)
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)

@@ -83,7 +83,9 @@ def running_product(table, letters):
 # %% check="running_product" points=1
 lab.check("running_product")
 ### BEGIN HIDDEN TESTS
-assert running_product(torch.tensor([[1, 2, 0], [0, 1, 2]]), torch.tensor([0, 0, 1, 0])) == [1, 2, 2, 0]
+assert running_product(
+    torch.tensor([[1, 2, 0], [0, 1, 2]]), torch.tensor([0, 0, 1, 0])
+) == [1, 2, 2, 0]
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -143,8 +145,13 @@ run = stream(ReadLetters(), letters.split(1, dim=1))
 
 # %% facts
 print("blocks read        ", len(run.passes))
-print("predictions        ", [words.class_names[c] for c in run.predictions[:, 0, 0]])
-print("your product       ", [words.class_names[c] for c in running_product(words.table, letters[0])])
+print(
+    "predictions        ", [words.class_names[c] for c in run.predictions[:, 0, 0]]
+)
+print(
+    "your product       ",
+    [words.class_names[c] for c in running_product(words.table, letters[0])],
+)
 
 # %% [markdown]
 # Twelve letters took twelve steps, one after the other. The state never grew: one of six, whatever the length. That is the bargain of the time axis, and labs 06 to 08 are about its price.
@@ -158,7 +165,9 @@ print("your product       ", [words.class_names[c] for c in running_product(word
 from latentkit.tasks import PointerChasing
 
 pointers = PointerChasing(nodes=16, chains=2)
-chains = pointers.sample(batch=1, length=16, generator=torch.Generator().manual_seed(3))
+chains = pointers.sample(
+    batch=1, length=16, generator=torch.Generator().manual_seed(3)
+)
 pointers.show(chains)
 
 # %% [markdown]
@@ -231,7 +240,9 @@ class FollowOne:
         return tokens
 
     def initial_state(self, tokens):
-        return F.one_hot(tokens, 16).float()  # [b, n, 16]: where each node points now
+        return F.one_hot(
+            tokens, 16
+        ).float()  # [b, n, 16]: where each node points now
 
     def step(self, state, tokens):
         target = state.argmax(-1)
@@ -299,7 +310,9 @@ print("right, doubling        ", right_doubled.tolist())
 # %% facts
 from latentkit.recurrence import RelativeStep
 
-halted = unroll(Double(), chains.tokens, passes=10, halting=RelativeStep(threshold=0.01))
+halted = unroll(
+    Double(), chains.tokens, passes=10, halting=RelativeStep(threshold=0.01)
+)
 print("passes run             ", len(halted.residuals))
 print("passes used, by node   ", halted.passes_used[0].tolist())
 

@@ -41,11 +41,13 @@ from latentkit.tasks import WordProblem
 from latentkit.training import load_weights
 
 words = WordProblem("S3")
-test = words.sample(batch=256, length=32, generator=torch.Generator().manual_seed(2024))
+test = words.sample(
+    batch=256, length=32, generator=torch.Generator().manual_seed(2024)
+)
 stack4 = load_weights(paths.find("checkpoints/s3-stack4.safetensors"))
 with torch.no_grad():
     logits = stack4(test.tokens)
-words.show(words.batch(test.tokens[:1, 1:17]), logits[:1, :17])
+words.show(words.batch(test.tokens[22:23, 1:17]), logits[22:23, :17])
 
 # %% [markdown]
 # It starts well and then guesses: hatched boxes are wrong. A letter later is not a harder letter. It is one *step* further: product 9 needs product 8, which needs product 7, and so on. Four layers have to squeeze this chain of steps into four.
@@ -87,7 +89,10 @@ lab.check("attention")
 ### BEGIN HIDDEN TESTS
 ones = torch.ones(1, 2, 4)
 assert torch.allclose(
-    attention(ones, ones, torch.eye(2)[None], torch.tensor([[0.0, -9e9], [0.0, 0.0]]))[0, 1], torch.tensor([0.5, 0.5])
+    attention(
+        ones, ones, torch.eye(2)[None], torch.tensor([[0.0, -9e9], [0.0, 0.0]])
+    )[0, 1],
+    torch.tensor([0.5, 0.5]),
 )
 ### END HIDDEN TESTS
 
@@ -120,7 +125,9 @@ assert torch.allclose(
 from latentkit import plots
 
 head = torch.randn(3, 1, 12, 8, generator=torch.Generator().manual_seed(1))
-causal = torch.zeros(12, 12).masked_fill(torch.ones(12, 12).triu(1).bool(), float("-inf"))
+causal = torch.zeros(12, 12).masked_fill(
+    torch.ones(12, 12).triu(1).bool(), float("-inf")
+)
 expected = torch.nn.functional.scaled_dot_product_attention(*head, attn_mask=causal)
 plots.side_by_side(expected[0], attention(*head, causal)[0])
 
@@ -154,7 +161,10 @@ def position_bias(n, relative, slope):
 # %% check="position_bias" points=2
 lab.check("position_bias")
 ### BEGIN HIDDEN TESTS
-assert position_bias(3, torch.zeros(1, 2), torch.zeros(1))[0, 2, 0].item() == -2 * torch.tensor(2.0).log().item()
+assert (
+    position_bias(3, torch.zeros(1, 2), torch.zeros(1))[0, 2, 0].item()
+    == -2 * torch.tensor(2.0).log().item()
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -205,8 +215,14 @@ def block(x, layer, bias):
     b, n, d = x.shape
     h = layer.attention.num_heads
     ### BEGIN SOLUTION
-    q, k, v = layer.attention.qkv(layer.norm1(x)).view(b, n, 3, h, d // h).permute(2, 0, 3, 1, 4)
-    heads = attention(q, k, v, bias)  # [b, h, n, c]: your attention does not mind the extra axis
+    q, k, v = (
+        layer.attention.qkv(layer.norm1(x))
+        .view(b, n, 3, h, d // h)
+        .permute(2, 0, 3, 1, 4)
+    )
+    heads = attention(
+        q, k, v, bias
+    )  # [b, h, n, c]: your attention does not mind the extra axis
     x = x + layer.attention.out(heads.transpose(1, 2).reshape(b, n, d))
     return x + layer.mlp(layer.norm2(x))
     ### END SOLUTION
@@ -219,7 +235,9 @@ from latentkit.layers import Block, BlockConfig
 
 one_head = Block(BlockConfig(d_model=6, num_heads=1))
 x = torch.randn(2, 5, 6)
-assert torch.allclose(block(x, one_head, one_head.bias(5)), one_head(x, one_head.bias(5)), atol=1e-5)
+assert torch.allclose(
+    block(x, one_head, one_head.bias(5)), one_head(x, one_head.bias(5)), atol=1e-5
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -306,9 +324,12 @@ assert stack(test.tokens[:2, :5], stack4).shape == (2, 5, 6)
 # **Parity.** Your model, with the trained weights, against latentkit's:
 
 # %% facts
+import copy
+
 with torch.no_grad():
-    gap = (stack(test.tokens, stack4) - stack4(test.tokens)).abs().max().item()
-print("equal to 1e-4 on 256 words:", gap < 1e-4)
+    exact = copy.deepcopy(stack4).double()  # in float64, a difference is a mistake
+    gap = (stack(test.tokens, exact) - exact(test.tokens)).abs().max().item()
+print("equal to 1e-5 on 256 words:", gap < 1e-5)
 
 # %% [markdown]
 # ## Look inside, layer by layer
@@ -319,7 +340,7 @@ print("equal to 1e-4 on 256 words:", gap < 1e-4)
 from latentkit.analysis import logit_lens
 from latentkit.widgets import scrub
 
-short = words.batch(test.tokens[:1, 1:13])
+short = words.batch(test.tokens[22:23, 1:13])
 scrub(
     logit_lens(stack4, short.tokens),
     targets=short.targets,
@@ -342,12 +363,16 @@ from latentkit.models import TransformerConfig, build
 from latentkit.training import Curriculum, FitConfig, PlainLoss, fit
 
 torch.manual_seed(lab.seed)
-one_layer = build(TransformerConfig(words.vocab_size, words.num_classes, num_layers=1))
+one_layer = build(
+    TransformerConfig(words.vocab_size, words.num_classes, num_layers=1)
+)
 lengths = Curriculum(words, batch=64, low=2, high=12, ramp=250)
 trained = fit(one_layer, lengths, PlainLoss(), FitConfig(steps=500, seed=lab.seed))
 
 # %%
-plots.loss_curves({"one layer": trained.losses}, title="It stops learning far from zero")
+plots.loss_curves(
+    {"one layer": trained.losses}, title="It stops learning far from zero"
+)
 
 # %% [markdown]
 # The loss climbs while the words get longer, then sits on a plateau. More steps do not help much: that is what the next exercise measures.
@@ -421,7 +446,12 @@ from latentkit.claims.depth_wall import best_arm
 wall = ledger.load("stack-wall-s3")
 best = {layers: best_arm(wall, layers) for layers in (1, 2, 4)}
 plots.depth_curves(
-    {f"{layers} layer{'s' * (layers > 1)}": wall.values(f"{arm}/accuracy_by_depth") for layers, arm in best.items()},
+    {
+        f"{layers} layer{'s' * (layers > 1)}": wall.values(
+            f"{arm}/accuracy_by_depth"
+        )
+        for layers, arm in best.items()
+    },
     chance=1 / 6,
     trained_to=12,
     title="S3 words: each depth has its wall",
@@ -430,8 +460,9 @@ plots.depth_curves(
 # %% facts
 for layers, arm in best.items():
     _, steps, rate = arm.split("-", 2)
+    solved = wall.values(f"{arm}/solved_depth")
     print(
-        f"{layers} layers: letters solved by seed {wall.values(f'{arm}/solved_depth')}   ({steps} steps, learning rate {rate})"
+        f"L = {layers}   letters solved by seed {solved}   ({steps} steps, rate {rate})"
     )
 print("verdict:", wall.verdict)
 
@@ -495,7 +526,12 @@ assert [layers_needed(d) for d in (1, 2, 3, 4, 5)] == [0, 1, 2, 2, 3]
 # %%
 doubling = ledger.load("stack-wall-pointers")
 plots.depth_curves(
-    {f"{layers} layer{'s' * (layers > 1)}": doubling.values(f"L{layers}/accuracy_by_depth") for layers in (1, 2, 3)},
+    {
+        f"{layers} layer{'s' * (layers > 1)}": doubling.values(
+            f"L{layers}/accuracy_by_depth"
+        )
+        for layers in (1, 2, 3)
+    },
     chance=0.5,
     xlabel="depth (pointers to the root)",
     title="Pointer chasing: the wall doubles with every layer",
@@ -503,19 +539,22 @@ plots.depth_curves(
 
 # %% facts
 for layers in (1, 2, 3):
-    print(
-        f"{layers} layers: depth solved by seed {doubling.values(f'L{layers}/solved_depth')}, theory 2^{layers} = {2**layers}"
-    )
+    solved = doubling.values(f"L{layers}/solved_depth")
+    print(f"L = {layers}   depth solved by seed {solved}   theory: {2**layers}")
 print("verdict:", doubling.verdict)
 
 # %% [markdown]
-# In one example, with two layers: nodes up to four pointers from their root are right, those beyond are a coin toss.
+# (Why do the curves rise again at the far right? There are 16 nodes. A chain of more than ten leaves hardly any to the other, and "the longer chain" becomes a good guess. It is a guess all the same: the strict measure of Exercise 5 does not count it.)
+#
+# One example, with two layers: nodes up to four pointers from their root are right, those beyond are a coin toss.
 
 # %%
 from latentkit.tasks import PointerChasing
 
 pointers = PointerChasing(nodes=16, chains=2)
-chains = pointers.sample(batch=1, length=16, generator=torch.Generator().manual_seed(3))
+chains = pointers.sample(
+    batch=1, length=16, generator=torch.Generator().manual_seed(23)
+)
 stack2 = load_weights(paths.find("checkpoints/pointers-stack2.safetensors"))
 with torch.no_grad():
     guesses = stack2(chains.tokens)
@@ -541,7 +580,10 @@ from latentkit.claims.depth_wall import write_scratchpad
 writer = load_weights(paths.find("checkpoints/s3-scratchpad.safetensors"))
 some = words.batch(test.tokens[:64, 1:])
 written = write_scratchpad(writer, some.tokens, words.vocab_size)
-print("64 words of 32 letters, right to the last:", int((written == some.targets).all(1).sum()))
+print(
+    "64 words of 32 letters, right to the last:",
+    int((written == some.targets).all(1).sum()),
+)
 note = ledger.load("scratchpad-s3")
 plots.depth_curves(
     {
@@ -555,7 +597,10 @@ plots.depth_curves(
 
 # %% facts
 print("letters solved, by seed:          ", note.values("L1/solved_depth"))
-print("forward passes, one after another:", note.values("L1/sequential_forward_passes")[0])
+print(
+    "forward passes, one after another:",
+    note.values("L1/sequential_forward_passes")[0],
+)
 print("verdict:", note.verdict)
 
 # %% [markdown]

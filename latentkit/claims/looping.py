@@ -13,7 +13,7 @@ from latentkit.layers import BlockConfig
 from latentkit.models import LoopedConfig, TransformerConfig
 from latentkit.recurrence import DepthRecurrent, unroll
 from latentkit.tasks import WordProblem, solved_depth
-from latentkit.training import Curriculum, FinalLoss, FitConfig, ConstantPasses, PassesPerPosition, UniformPasses
+from latentkit.training import ConstantPasses, Curriculum, FinalLoss, FitConfig, PassesPerPosition, UniformPasses
 from latentkit.training.supervision import Supervision
 
 A5 = WordProblem("A5")

@@ -34,10 +34,11 @@ METADATA = {
 }
 # The versions at hand are requirements of the same pip call, so that it keeps them or fails, and never replaces them.
 SETUP = """\
-# Installs latentkit where it is missing (Colab, say); torch and numpy stay as they are.
+# Installs latentkit where it is missing (Colab); torch and numpy stay as they are.
 from importlib import metadata, util
 if util.find_spec("latentkit") is None:
-    kept = " ".join(f"{{p}}=={{metadata.version(p)}}" for p in ("torch", "numpy") if util.find_spec(p))
+    kept = [p for p in ("torch", "numpy") if util.find_spec(p)]
+    kept = " ".join(f"{{p}}=={{metadata.version(p)}}" for p in kept)
     %pip install -q "latentkit @ git+{repository}" {{kept}}
 import latentkit
 lab = latentkit.start("{lab}")"""

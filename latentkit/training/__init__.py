@@ -4,9 +4,9 @@ from latentkit.training.checkpoint import CheckpointError, load_weights, save_we
 from latentkit.training.curriculum import Curriculum
 from latentkit.training.fit import FitConfig, FitResult, fit, pick_device
 from latentkit.training.supervision import (
+    ConstantPasses,
     EveryPassLoss,
     FinalLoss,
-    ConstantPasses,
     PassesPerPosition,
     PlainLoss,
     UniformPasses,
@@ -14,12 +14,12 @@ from latentkit.training.supervision import (
 
 __all__ = [
     "CheckpointError",
+    "ConstantPasses",
     "Curriculum",
     "EveryPassLoss",
     "FinalLoss",
     "FitConfig",
     "FitResult",
-    "ConstantPasses",
     "PassesPerPosition",
     "PlainLoss",
     "UniformPasses",

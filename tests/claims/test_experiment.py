@@ -11,7 +11,7 @@ from latentkit.claims.ledger import Source
 from latentkit.layers import BlockConfig
 from latentkit.models import LoopedConfig, TransformerConfig, build
 from latentkit.tasks import WordProblem
-from latentkit.training import Curriculum, FinalLoss, FitConfig, ConstantPasses, load_weights
+from latentkit.training import ConstantPasses, Curriculum, FinalLoss, FitConfig, load_weights
 
 SMALL = BlockConfig(4, 1, 1)
 

@@ -9,7 +9,16 @@ from torch import nn
 from latentkit.layers import BlockConfig
 from latentkit.models import Looped, LoopedConfig, Transformer, TransformerConfig
 from latentkit.tasks import WordProblem
-from latentkit.training import Curriculum, FinalLoss, FitConfig, ConstantPasses, PlainLoss, UniformPasses, fit, pick_device
+from latentkit.training import (
+    ConstantPasses,
+    Curriculum,
+    FinalLoss,
+    FitConfig,
+    PlainLoss,
+    UniformPasses,
+    fit,
+    pick_device,
+)
 from latentkit.training.fit import learning_rate_at, step_generator
 from latentkit.training.supervision import Loss
 

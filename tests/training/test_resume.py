@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from latentkit.layers import BlockConfig
 from latentkit.models import Looped, LoopedConfig
 from latentkit.tasks import WordProblem
-from latentkit.training import CheckpointError, Curriculum, FinalLoss, FitConfig, ConstantPasses, fit
+from latentkit.training import CheckpointError, ConstantPasses, Curriculum, FinalLoss, FitConfig, fit
 from latentkit.training.supervision import Loss, cross_entropy
 
 

@@ -8,10 +8,10 @@ from latentkit.layers import BlockConfig
 from latentkit.models import Looped, LoopedConfig, Transformer, TransformerConfig
 from latentkit.tasks import WordProblem
 from latentkit.training import (
+    ConstantPasses,
     Curriculum,
     EveryPassLoss,
     FinalLoss,
-    ConstantPasses,
     PassesPerPosition,
     PlainLoss,
     UniformPasses,
@@ -71,7 +71,9 @@ def cross_entropy_in_double(supervision, net) -> dict[str, Tensor]:
 
 def test_how_far_the_gradient_goes_makes_a_difference():
     net = model()
-    by_depth = [cross_entropy_in_double(FinalLoss(ConstantPasses(4), k), net)["adapter.weight"] for k in (1, 2, 3, None)]
+    by_depth = [
+        cross_entropy_in_double(FinalLoss(ConstantPasses(4), k), net)["adapter.weight"] for k in (1, 2, 3, None)
+    ]
     for i, one in enumerate(by_depth):
         for other in by_depth[i + 1 :]:
             assert not torch.allclose(one, other, atol=1e-6)
