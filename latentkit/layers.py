@@ -26,7 +26,7 @@ class BlockConfig:
         relative_clip: learned bias per head for the distances 0..clip, farther ones share the last; 0 switches it off.
             Left and right are alike: a block that is not causal cannot tell them apart by it.
         alibi: adds a learned linear penalty on distance, -softplus(slope) * (i - j) (Press et al. 2022, with the slope
-            learned). Without it, attention dilutes over long inputs: lab 02 measures this.
+            learned). Lab 02 measures what happens without it.
     """
 
     d_model: int = 64

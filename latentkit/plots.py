@@ -60,7 +60,14 @@ def depth_curves(
         )
     if trained_to is not None:
         axes.axvspan(-0.5, trained_to + 0.5, color="#f3f4f6", zorder=0)
-        axes.annotate("seen in training", (trained_to, 0.02), ha="right", color=GREY, fontsize=9)
+        axes.annotate(
+            "seen in training",
+            (trained_to, 0.1),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            color=GREY,
+            fontsize=9,
+        )
     axes.set(xlabel=xlabel, ylabel="accuracy", ylim=(-0.03, 1.04), title=title)
     axes.set_xlim(-0.5, None)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -137,34 +144,6 @@ def reach_bars(
     axes.margins(x=0.12)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    return figure
-
-
-@_figure
-def residual_curves(
-    residuals: Mapping[str, Float[Tensor, "t b r"]], *, threshold: float | None = None, title: str = ""
-) -> Figure:
-    """How far the state moves at each pass: the median over positions, in a band from 10th to 90th percentile."""
-    figure, axes = plt.subplots(figsize=(7.2, 3.0))
-    for label, values in residuals.items():
-        flat = values.flatten(1).clamp_min(1e-9).numpy()
-        t = np.arange(1, len(flat) + 1)
-        low, median, high = np.percentile(flat, [10, 50, 90], axis=1)
-        (drawn,) = axes.plot(t, median, label=label)
-        axes.fill_between(t, low, high, alpha=0.18, linewidth=0, color=drawn.get_color())
-    if threshold is not None:
-        axes.axhline(threshold, color=GREY, linestyle=":", linewidth=1.4)
-        axes.annotate(
-            f"threshold {threshold:g}",
-            (1, threshold),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-            color=GREY,
-            fontsize=9,
-        )
-    axes.set(xlabel="pass t", ylabel=r"$\|h_t-h_{t-1}\| \,/\, \|h_t\|$", yscale="log", title=title)
-    axes.legend()
     return figure
 
 

@@ -11,7 +11,7 @@
 #
 # {{ badge }}
 #
-# **Claim.** One step, re-applied to its own state, follows sixteen pointers in four passes. The same idea along the other axis reads a sequence of any length.
+# **Claim.** One step, re-applied to its own state, follows a chain of eight pointers in three passes. The same idea along the other axis reads a sequence of any length.
 #
 # | | |
 # |---|---|
@@ -300,7 +300,7 @@ print("right, one a pass      ", right_one.tolist())
 print("right, doubling        ", right_doubled.tolist())
 
 # %% [markdown]
-# Both run the same step again and again on one input. One needs as many passes as the chain is long, the other its logarithm. A model that *learns* its step may find either; lab 02 shows which.
+# Both start one pointer up, since that is what the input says, and run the same step again and again. One needs about as many passes as the chain is long, the other its logarithm. A model that *learns* its step may find either; lab 02 shows which.
 
 # %% [markdown]
 # ## Standing still
@@ -317,12 +317,12 @@ print("passes run             ", len(halted.residuals))
 print("passes used, by node   ", halted.passes_used[0].tolist())
 
 # %% [markdown]
-# The run stopped by itself, and every node stopped when *it* was done: roots at once, deep nodes last. The model was never told how deep the chains are.
+# The run stopped by itself, and every node stopped one pass after *it* was done, when nothing had moved: roots at once, deep nodes last. The model was never told how deep the chains are.
 
 # %% [markdown]
 # ## How the course keeps its word
 #
-# What this course asserts is written in a **ledger**: each claim with the paper it comes from, what was run, every seed's number, and a verdict by a rule that was fixed before. You will meet its entries in every lab; no number in the text is typed by hand.
+# What this course asserts is written in a **ledger**: each claim with the paper it comes from, what was run, every seed's number, and a verdict by a rule that was fixed before. You will meet its entries in every lab; no measured number in the text is typed by hand.
 
 # %%
 from latentkit.claims import ledger

@@ -11,7 +11,7 @@
 #
 # {{ badge }}
 #
-# **Claim.** A transformer of fixed depth learns to track a state only up to a length that grows with its number of layers. A single layer that may write its intermediate results down has no such wall.
+# **Claim.** A transformer of fixed depth learns to track a state only up to a length that grows with its number of layers. A single layer that may write its intermediate results down goes on to 32 letters, as far as we looked.
 #
 # | | |
 # |---|---|
@@ -47,10 +47,10 @@ test = words.sample(
 stack4 = load_weights(paths.find("checkpoints/s3-stack4.safetensors"))
 with torch.no_grad():
     logits = stack4(test.tokens)
-words.show(words.batch(test.tokens[22:23, 1:17]), logits[22:23, :17])
+words.show(words.batch(test.tokens[25:26, 1:17]), logits[25:26, :17])
 
 # %% [markdown]
-# It starts well and then guesses: hatched boxes are wrong. A letter later is not a harder letter. It is one *step* further: product 9 needs product 8, which needs product 7, and so on. Four layers have to squeeze this chain of steps into four.
+# It starts well and then guesses: hatched boxes are wrong. (We chose a word that shows it cleanly; the curves below are means over a thousand words.) A letter later is not a harder letter. It is one *step* further: computed letter by letter, product 10 needs product 9, which needs product 8, and so on. Four layers have to fold this chain into four steps.
 #
 # You will now build such a model, watch the wall, and then take it away.
 
@@ -72,7 +72,7 @@ words.show(words.batch(test.tokens[22:23, 1:17]), logits[22:23, :17])
 #
 # **Difficulty** ●●○○○ · **Time** 8 minutes · **Skill** batched matrix products
 #
-# Write `attention(q, k, v, bias)` for tensors [b, n, c] and a bias [n, n]; return [b, n, c]. Use matrix products and `softmax`, not torch's ready-made attention.
+# Write `attention(q, k, v, bias)` for tensors [b, n, c] and a bias [n, n]; return [b, n, c]. Use `@`, `transpose(-1, -2)` and `softmax`, not torch's ready-made attention: written so, further axes in front do no harm, and Exercise 3 brings one.
 
 
 # %% exercise="attention" points=2
@@ -340,7 +340,7 @@ print("equal to 1e-5 on 256 words:", gap < 1e-5)
 from latentkit.analysis import logit_lens
 from latentkit.widgets import scrub
 
-short = words.batch(test.tokens[22:23, 1:13])
+short = words.batch(test.tokens[25:26, 1:13])
 scrub(
     logit_lens(stack4, short.tokens),
     targets=short.targets,
@@ -351,7 +351,7 @@ scrub(
 )
 
 # %% [markdown]
-# Mostly at once: the early layers were never asked for an answer. What they compute is not "the product so far" but pieces that the last layer puts together. Keep this picture; in lab 02 it will look very different.
+# Mostly at once, in the last layer. Mind what that shows: the early layers were never asked for an answer, so that theirs cannot be read does not mean that they know nothing. Keep this picture; in lab 02 it will look very different.
 
 # %% [markdown]
 # ## Train one live
@@ -370,12 +370,10 @@ lengths = Curriculum(words, batch=64, low=2, high=12, ramp=250)
 trained = fit(one_layer, lengths, PlainLoss(), FitConfig(steps=500, seed=lab.seed))
 
 # %%
-plots.loss_curves(
-    {"one layer": trained.losses}, title="It stops learning far from zero"
-)
+plots.loss_curves({"one layer": trained.losses}, title="Live: one layer, 500 steps")
 
 # %% [markdown]
-# The loss climbs while the words get longer, then sits on a plateau. More steps do not help much: that is what the next exercise measures.
+# The loss climbs while the words get longer, and stays far from zero. How far does this model get? And does longer training help? First we need a measure.
 
 # %% [markdown]
 # ### Exercise 5 · How deep does it reach?
@@ -419,7 +417,7 @@ assert solved_depth(torch.tensor([0.0, 1.0, 1.0, 0.98, 1.0]), 0.99) == 2
 #
 # <details><summary>Hint 3: pseudo-code</summary>
 #
-# solved = 0; for depth = 1 ... m - 1: if accuracy[depth] < threshold, stop; solved = depth. Return solved.
+# Start with 0 solved. For each depth from 1 to m - 1: below the threshold, stop; otherwise remember this depth. Return what you remember.
 #
 # </details>
 
@@ -474,14 +472,14 @@ print("verdict:", wall.verdict)
 # %% [markdown]
 # ## A wall at powers of two
 #
-# Depth need not be spent one step a layer. In lab 00 you doubled pointers, and T doublings reached depth $2^T$. Does a trained stack find that? Here each stack must name the root of every node; two chains, so guessing gives 1/2 at depth.
+# Depth need not be spent one step a layer. In lab 00 you doubled pointers, and T doublings reached depth $2^T$. Does a trained stack find that? Here each stack must name the root of every node, and there are two chains, so that naming either root at random is right half the time.
 
 # %% [markdown]
 # ### Exercise 6 · How many layers?
 #
 # **Difficulty** ●●○○○ · **Time** 5 minutes · **Skill** logarithms without rounding errors
 #
-# Write `layers_needed(depth)`: the least L, an int, with $2^L \ge$ depth, for an int depth of at least 1 (think of shapes [n] of chains up to that depth).
+# Write `layers_needed(depth)`: the least L, an int, with $2^L \ge$ depth, for an int depth of at least 1. (A single number this time, no tensor [n].)
 
 
 # %% exercise="layers_needed" points=1
@@ -532,7 +530,6 @@ plots.depth_curves(
         )
         for layers in (1, 2, 3)
     },
-    chance=0.5,
     xlabel="depth (pointers to the root)",
     title="Pointer chasing: the wall doubles with every layer",
 )
@@ -544,7 +541,7 @@ for layers in (1, 2, 3):
 print("verdict:", doubling.verdict)
 
 # %% [markdown]
-# (Why do the curves rise again at the far right? There are 16 nodes. A chain of more than ten leaves hardly any to the other, and "the longer chain" becomes a good guess. It is a guess all the same: the strict measure of Exercise 5 does not count it.)
+# Why do the curves rise again at the far right? There are 16 nodes in two chains, so a node deeper than eight is always in the longer one, and a model may learn to guess "the longer chain". That is not following pointers, and the strict measure of Exercise 5 does not count it.
 #
 # One example, with two layers: nodes up to four pointers from their root are right, those beyond are a coin toss.
 
@@ -563,7 +560,7 @@ pointers.show(chains, guesses)
 # %% [markdown]
 # ## What is theorem, and what is only learned
 #
-# **Theorem.** A transformer of fixed depth with logarithmic precision computes only what is in the circuit class uniform TC0, however wide it is ([Merrill and Sabharwal, 2023](https://arxiv.org/abs/2207.00729)). The word problems of A5 and S5 are complete for NC1 (Barrington, 1989). So, if TC0 is smaller than NC1 (which nearly everybody believes and nobody has proved), *no* fixed-depth transformer solves them at all lengths.
+# **Theorem.** A transformer of fixed depth with logarithmic precision computes only what is in the circuit class uniform TC0, at any fixed width ([Merrill and Sabharwal, 2023](https://arxiv.org/abs/2207.00729)). The word problems of A5 and S5 are complete for NC1 (Barrington, 1989). So, if TC0 is smaller than NC1 (which nearly everybody believes and nobody has proved), *no* fixed-depth transformer solves them at all lengths.
 #
 # **Not a theorem.** S3 and parity are solvable groups, and for these shallow shortcuts exist: a constant number of layers can solve any length in principle ([Liu et al., 2023](https://arxiv.org/abs/2210.10749)). The wall you saw on S3 is what *training* finds, at this width and this budget. Other training may move it.
 #
@@ -604,7 +601,7 @@ print(
 print("verdict:", note.verdict)
 
 # %% [markdown]
-# That is what a chain of thought does: it turns depth into length. And that is what it costs: 33 forward passes *in sequence* where the stack needs one, a token of output per step, and, in training, someone who writes down the right steps. The stack was given answers only at the end of each prefix, just like the scratchpad here, since for this task the two coincide; for a harder task you would have to supply the reasoning.
+# That is what a chain of thought does: it turns depth into length. And that is what it costs: one forward pass after another, one for each position, where the stack needs one in all; a written token per step; and, in training, the right products as *input*, where the stack saw them only as targets. Here these come for free, since each prefix has its own answer. For a harder task somebody would have to write the reasoning down.
 
 # %% [markdown]
 # ## Break it: a control that must fail

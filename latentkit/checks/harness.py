@@ -157,6 +157,7 @@ def _dtype(tensor: Tensor) -> str:
 def _describe(value: Any) -> str:
     """A value in a few words: a tensor by dtype and shape, small things by their repr, the rest by type."""
     if isinstance(value, Tensor):
-        return f"{_dtype(value)} {list(value.shape)}"
+        small = value.numel() <= 12 and not value.is_floating_point()
+        return str(value.tolist()) if small else f"{_dtype(value)} {list(value.shape)}"
     text = repr(value)
     return text if len(text) <= 40 else f"a {type(value).__name__}"

@@ -3,6 +3,7 @@
 The references are latentkit's own layers, taken apart; the checks compute what they expect in plain loops, in float64.
 """
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -37,6 +38,10 @@ def _check_attention(answer: Callable) -> None:
                 expected[x, i] = weights @ v[x].double()
         got = answer(q, k, v, bias)
         compare(expected.float(), got, name="attention", inputs={"q": q, "k": k, "v": v, "bias": bias})
+        # With a further axis in front, as heads will bring.
+        heads = answer(*(torch.stack([x, x.flip(0)]) for x in (q, k, v)), bias)
+        stacked = torch.stack([expected, expected.flip(0)]).float()
+        compare(stacked, heads, name="attention of [2, b, n, c]", inputs={"q": torch.stack([q, q])})
 
 
 def position_bias(n: int, relative: Tensor, slope: Tensor) -> Tensor:
@@ -93,7 +98,18 @@ def _check_block(answer: Callable) -> None:
             mlp = layer.mlp.state_dict()
             hidden = F.gelu(_rms_norm(after, layer.norm2.weight) @ mlp["0.weight"].T + mlp["0.bias"])
             expected = after + hidden @ mlp["2.weight"].T + mlp["2.bias"]
-            compare(expected, answer(x.clone(), layer, bias), name="block", inputs={"x": x, "heads": heads})
+            # One half at a time first: a message about the whole would not say where to look.
+            quiet = copy.deepcopy(layer)
+            for parameter in quiet.mlp[2].parameters():
+                parameter.zero_()
+            inputs = {"x": x, "heads": heads}
+            compare(after, answer(x.clone(), quiet, bias), name="block whose MLP gives 0", inputs=inputs)
+            quiet = copy.deepcopy(layer)
+            quiet.attention.out.weight.zero_()
+            hidden = F.gelu(_rms_norm(x, layer.norm2.weight) @ mlp["0.weight"].T + mlp["0.bias"])
+            half = x + hidden @ mlp["2.weight"].T + mlp["2.bias"]
+            compare(half, answer(x.clone(), quiet, bias), name="block whose attention gives 0", inputs=inputs)
+            compare(expected, answer(x.clone(), layer, bias), name="block", inputs=inputs)
 
 
 def _rms_norm(x: Tensor, gain: Tensor) -> Tensor:

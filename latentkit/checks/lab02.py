@@ -125,14 +125,15 @@ def _check_halting_pass(answer: Callable) -> None:
         residuals = torch.rand(t, b, n, generator=rng(t)) * 0.6  # not monotone: it dips below and comes back
         residuals[:, 0, 0] = 1.0  # never below
         residuals[-1, -1, -1] = 0.01
+        residuals[:, 0, 1] = 0.25  # at the threshold is not below it
         expected = torch.zeros(b, n, dtype=torch.long)
         for x in range(b):
             for i in range(n):
                 for pass_ in range(t, 0, -1):
-                    if residuals[pass_ - 1, x, i] < 0.3:
+                    if residuals[pass_ - 1, x, i] < 0.25:
                         expected[x, i] = pass_
-        got = answer(residuals.clone(), 0.3)
-        compare(expected, got, name="halting_pass", inputs={"residuals": residuals, "threshold": 0.3})
+        got = answer(residuals.clone(), 0.25)
+        compare(expected, got, name="halting_pass", inputs={"residuals": residuals, "threshold": 0.25})
 
 
 def depth_map(predictions: Tensor, targets: Tensor) -> Tensor:

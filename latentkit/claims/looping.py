@@ -6,9 +6,18 @@ from typing import cast
 
 from torch import nn
 
-from latentkit.claims.depth_wall import POINTER_BLOCK, POINTERS, S3, held_out, measure_stack, rounded, steps_for
+from latentkit.claims.depth_wall import (
+    LEARNING_RATES,
+    POINTER_BLOCK,
+    POINTERS,
+    S3,
+    held_out,
+    measure_stack,
+    rounded,
+    steps_for,
+)
 from latentkit.claims.experiment import Arm, Budget, Claim, Metrics, Results
-from latentkit.claims.ledger import Source, Verdict
+from latentkit.claims.ledger import Record, Source, Verdict
 from latentkit.layers import BlockConfig
 from latentkit.models import LoopedConfig, TransformerConfig
 from latentkit.recurrence import DepthRecurrent, unroll
@@ -66,26 +75,42 @@ def _judge_extrapolation(results: Results) -> Verdict:
 
 def _versus_arms(budget: Budget) -> Sequence[Arm]:
     steps = steps_for(budget, STEPS)
-    stack = loop_arm("", steps=steps)
     plain = TransformerConfig(S3.vocab_size, S3.num_classes)
-
-    def arm(name: str, config: TransformerConfig) -> Arm:
-        return Arm(name, config, stack.batches, stack.fit)
-
-    return [
-        loop_arm("loop", steps=steps),
-        # The loop's adapter has 8,192 weights; a wider feed-forward layer gives the single layer as many.
-        arm("equal-parameters", replace(plain, block=BlockConfig(mlp_ratio=5))),
+    opponents = {
+        # The loop's adapter has 8,192 weights; a wider feed-forward layer gives the single layer as many. It is cheap
+        # to run, so it gets the longer training of lab 01.
+        "equal-parameters": (replace(plain, block=BlockConfig(mlp_ratio=5)), steps_for(budget, 3000)),
         # Weighted by length, the curriculum's words get 9.1 passes, each 7/6 of a block (adapter): 10.6 blocks' worth
         # of multiplications a training step. Rounded up in the stack's favour (tests/claims counts them).
-        arm("equal-compute", replace(plain, num_layers=11)),
+        "equal-compute": (replace(plain, num_layers=11), steps),
+    }
+    return [
+        loop_arm("loop", steps=steps),
+        *(
+            Arm(
+                f"{name}-{rate:g}",
+                config,
+                Curriculum(S3, batch=64, low=2, high=12, ramp=length // 2),
+                FitConfig(steps=length, learning_rate=rate),
+            )
+            for name, (config, length) in opponents.items()
+            for rate in LEARNING_RATES  # the stacks may choose; the loop keeps the rate it was set up with
+        ),
     ]
+
+
+def solved_by(record: Record, opponent: str) -> list[int]:
+    """Letters solved by the seeds of a stack ("equal-parameters" or "equal-compute") at its best learning rate."""
+    arms = [arm for arm in record.setup if arm.startswith(opponent)]
+    return max((record.values(f"{arm}/solved_depth") for arm in arms), key=lambda solved: (max(solved), sum(solved)))
 
 
 def _judge_versus(results: Results) -> Verdict:
     loop = min(run["solved_depth@40"] for run in results["loop"])
-    equal_parameters = max(run["solved_depth"] for run in results["equal-parameters"])
-    equal_compute = max(run["solved_depth"] for run in results["equal-compute"])
+    equal_parameters, equal_compute = (
+        max(run["solved_depth"] for arm, runs in results.items() if arm.startswith(opponent) for run in runs)
+        for opponent in ("equal-parameters", "equal-compute")
+    )
     if loop > max(equal_parameters, equal_compute):
         return "reproduced"
     return "partly" if loop > equal_parameters else "not reproduced"
@@ -185,12 +210,11 @@ CLAIMS = [
         arms=_versus_arms,
         measure=_measure,
         judge=_judge_versus,
-        rule="reproduced if the worst seed of the loop (40 passes) solves more positions than the best seed of "
-        "either stack; "
-        "partly if only more than the stack of equal parameters",
-        note="The paper compares with equal effective depth and asks for near-equal quality; the comparison here is "
+        rule="reproduced if the worst seed of the loop (40 passes) solves more positions than the best seed of either "
+        "stack, at the best of three learning rates; partly if only more than the stack of equal parameters",
+        note="The paper compares at equal effective depth and asks for near-equal quality; the comparison here is "
         "stronger, "
-        "and about length rather than quality.",
+        "and about length rather than quality. At test time the loop runs more passes than the stack has layers.",
     ),
     Claim(
         id="loop-log-depth-pointers",
@@ -216,9 +240,10 @@ CLAIMS = [
         statement="Norm in the loop, input injection, a varying number of passes and ALiBi are each needed to "
         "extrapolate.",
         source=Source(
-            "Geiping et al. 2025; Fan et al. 2025",
-            "architecture; training",
-            "normalisation, injection and randomised recurrence are what make the recurrence train and extrapolate",
+            "Geiping et al. 2025; Fan et al. 2025; Press et al. 2022",
+            "architecture; training; ALiBi",
+            "normalisation, injection and randomised recurrence make the recurrence train, distance penalties "
+            "extrapolate",
             "geiping2025scaling",
         ),
         arms=_ablation_arms,
@@ -227,6 +252,7 @@ CLAIMS = [
         rule="reproduced if the best seed of every ablation solves fewer positions at 40 passes than the worst seed "
         "of the full "
         "recipe; partly if that holds for some",
+        note="Always 12 passes is more compute than the full recipe, which runs 9 on average.",
     ),
     Claim(
         id="loop-a5",

@@ -5,8 +5,9 @@
     h_t     = norm(Core(W [h_{t-1}; e]))          t = 1..T        "concat" input injection
     logits  = W_o norm(Coda(h_T))
 
-Prelude, core and coda follow Geiping et al. 2025 (arXiv 2502.05171, section 3); input injection goes back to Dehghani
-et al. 2019 and Yang et al. 2024 (h + e); sharing one set of weights over depth is the universal transformer's idea.
+Prelude, core and coda follow Geiping et al. 2025 (arXiv 2502.05171, section 3); adding the input again at every pass
+(h + e) is in Yang et al. 2024 and, before them, in deep equilibrium models (Bai et al. 2019); one set of weights shared
+over depth is the universal transformer's idea (Dehghani et al. 2019).
 T is not part of the model: it is chosen at every call. How many passes a training step runs, and through how many the
 gradient flows, belongs to `latentkit.training.supervision`.
 

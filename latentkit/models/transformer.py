@@ -4,8 +4,8 @@
     x_l     = Block_l(x_{l-1})            l = 1..L        pre-norm, Xiong et al. 2020
     logits  = W norm(x_L)
 
-A model of fixed depth and logarithmic precision computes only what is in uniform TC0, whatever its width (Merrill and
-Sabharwal 2023). Lab 01 builds this file from scratch.
+A model of fixed depth (and any fixed width) with logarithmic precision computes only what is in uniform TC0 (Merrill
+and Sabharwal 2023). Lab 01 builds this file from scratch.
 
 Where the papers are silent, what we chose: RMSNorm without bias; learned relative bias (clipped) plus a learned ALiBi
 slope for sequences, learned absolute positions where a position is a name (pointer chasing); untied output layer.

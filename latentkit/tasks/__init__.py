@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
+from matplotlib.figure import Figure
 from torch import Tensor
 
 
@@ -24,11 +25,18 @@ class Batch(NamedTuple):
 class Task(Protocol):
     """What models, training and claims rely on."""
 
+    name: str
     vocab_size: int
     num_classes: int
 
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
         """A batch; the same generator state gives the same batch."""
+
+    def score(self, logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Tensor, " m"]:
+        """Accuracy at each depth."""
+
+    def show(self, batch: Batch, logits: Float[Tensor, "b n v"] | None = None, example: int = 0) -> Figure:
+        """A picture of one example."""
 
 
 def accuracy_by_depth(logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Tensor, " m"]:

@@ -6,8 +6,9 @@
 
 A model that follows one pointer a layer needs depth layers; one that squares the pointer function (p <- p o p, pointer
 doubling) needs log2 of that: L layers reach depth 2^L (Sanford et al. 2024 for induction heads and k-hop; Merrill and
-Sabharwal 2025 for graph connectivity in logarithmic depth). Several chains of like length leave chance at 1/chains
-for a deep node: with a single root, "name the only root" would look like reasoning.
+Sabharwal 2025 for graph connectivity in logarithmic depth). There are several chains, since
+with a single root "name the only root" would look like reasoning. Even so a deep node says something by being deep: its
+chain is probably, and beyond half of the nodes certainly, the longest.
 """
 
 import matplotlib.pyplot as plt

@@ -193,6 +193,10 @@ class _Run:
             # Norms keep float32 weights under autocast: that torch then takes its unfused kernel is no news.
             warnings.filterwarnings("ignore", message="Mismatch dtype")
             loss, carry = supervision(self.model, batch, generator, self.carry)
+        value = loss.item()
+        if not math.isfinite(value):
+            rate = self.config.learning_rate
+            raise FloatingPointError(f"the loss is {value} at step {self.step}; lower learning_rate={rate}")
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -200,10 +204,6 @@ class _Run:
         if self.averaged:
             self.averaged.update_parameters(self.model)
         self.carry = {name: tensor.detach() for name, tensor in carry.items()}
-        value = loss.item()
-        if not math.isfinite(value):
-            rate = self.config.learning_rate
-            raise FloatingPointError(f"the loss is {value} at step {self.step}; lower learning_rate={rate}")
         self.result.losses.append(value)
         self.step += 1
         return value

@@ -89,8 +89,10 @@ def test_loop_extrapolates(depths, verdict):
 def test_loop_against_stacks(loop, parameters, compute, verdict):
     results = {
         "loop": runs("solved_depth@40", *loop),
-        "equal-parameters": runs("solved_depth", *parameters),
-        "equal-compute": runs("solved_depth", *compute),
+        "equal-parameters-0.001": runs("solved_depth", 1, 1, 1),
+        "equal-parameters-0.002": runs("solved_depth", *parameters),
+        "equal-compute-0.002": runs("solved_depth", *compute),
+        "equal-compute-0.004": runs("solved_depth", 1, 1, 1),
     }
     assert judged("loop-vs-stacks-s3", results) == verdict
 
