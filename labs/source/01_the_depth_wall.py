@@ -467,7 +467,7 @@ print("verdict:", wall.verdict)
 # %% [markdown]
 # The line is the mean of three seeds, the band their range. Words of up to 12 letters were *seen in training*, so this is not about generalisation: the stacks do not even fit their training lengths.
 #
-# Where exactly the wall stands depends on training: among these settings the longest run at the largest learning rate reached furthest. We had expected letters 4, 6 and 8 to be the last; better training moved each wall a little. It did not remove any, and each doubling of depth bought only a letter or two.
+# Where exactly the wall stands depends on training: the longer runs reached further. Our first trials had found letters 4, 6 and 8 to be the last, which is what the claim says; better training moved each wall a little. It did not remove any, and each doubling of depth bought only a letter or two.
 
 # %% [markdown]
 # ## A wall at powers of two

@@ -510,12 +510,10 @@ plots.reach_bars(
 )
 
 # %% facts
-for arm in ("loop", "equal-parameters", "equal-compute"):
+for arm, setup in versus.setup.items():
     metric = f"{arm}/solved_depth" + ("@40" if arm == "loop" else "")
-    size = versus.setup[arm]["parameters"]
-    print(
-        f"{arm:17} {size:>8,} parameters   letters solved {versus.values(metric)}"
-    )
+    size = f"{setup['parameters']:>8,} parameters"
+    print(f"{arm:22} {size}   letters solved {versus.values(metric)}")
 print("verdict:", versus.verdict)
 
 # %% [markdown]
