@@ -22,7 +22,7 @@ WALL = {1: 4, 2: 6, 4: 8}
 LEARNING_RATES = (1e-3, 2e-3, 4e-3)
 
 
-HELD_OUT_SEED = 7  # no training step of seeds 0 to 9 draws from it (tests/claims)
+HELD_OUT_SEED = 7  # no training step draws from it (tests/claims)
 
 
 def held_out(task: Any, length: int, examples: int = 1024) -> Batch:
