@@ -558,6 +558,31 @@ with torch.no_grad():
 pointers.show(chains, guesses)
 
 # %% [markdown]
+# Look inside this one, too. **Before you move it:** if the stack doubles pointers, what must its *first* layer know?
+
+# %%
+scrub(
+    logit_lens(stack2, chains.tokens),
+    targets=chains.targets,
+    token_names=pointers.token_names,
+    class_names=pointers.class_names,
+    depth=chains.depth,
+    title="Two layers on pointers, read after each",
+)
+
+# %% facts
+many = pointers.sample(
+    batch=256, length=16, generator=torch.Generator().manual_seed(5)
+)
+after_one = logit_lens(stack2, many.tokens).predictions[0]
+two_up = many.tokens.gather(1, many.tokens)
+share = (after_one == two_up).float().mean().item()
+print(f"after layer 1, {share:.0%} of all nodes name the node two steps up")
+
+# %% [markdown]
+# Nobody asked the first layer for an answer, and here it can be read all the same: it has doubled the pointers. The second layer doubles them again. That is lab 00's recurrence, with a new set of weights for every pass.
+
+# %% [markdown]
 # ## What is theorem, and what is only learned
 #
 # **Theorem.** A transformer of fixed depth with logarithmic precision computes only what is in the circuit class uniform TC0, at any fixed width ([Merrill and Sabharwal, 2023](https://arxiv.org/abs/2207.00729)). The word problems of A5 and S5 are complete for NC1 (Barrington, 1989). So, if TC0 is smaller than NC1 (which nearly everybody believes and nobody has proved), *no* fixed-depth transformer solves them at all lengths.

@@ -131,7 +131,7 @@ def fit(
         progress: show a bar.
 
     Raises:
-        CheckpointError: `run_dir` holds a run with another model, config or supervision.
+        CheckpointError: `run_dir` holds a run with another model, config, source of batches or supervision.
         FloatingPointError: the loss is no longer a number; says at which step.
     """
     device = pick_device(config.device)
