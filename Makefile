@@ -23,7 +23,7 @@ test: $(READY) ## every check there is; the last line counts passed, failed and 
 	@$(BIN)/python tests/run.py
 
 test-fast: $(READY) ## the fast tests, in seconds
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist=worksteal $(ARGS)
 
 lint: $(READY) ## style of the code, the tests and the labs' masters
 	@$(BIN)/ruff check .
