@@ -177,24 +177,21 @@ CLAIMS = [
     Claim(
         id="stack-wall-s3",
         lab="01",
-        statement="Fixed depth learns S3 words only up to a length that grows with depth: letters 4, 6, 8 for 1, 2, "
-        "4 layers.",
+        statement="Fixed depth learns S3 words only up to a length that grows with depth: letters 4, 6, 8 for 1, 2, 4 "
+        "layers.",
         source=Source(
             "Merrill and Sabharwal 2023; Liu et al. 2023",
             "main results",
             "fixed depth is confined to TC0; how far a trained stack gets on S3, which is in TC0, no paper says: the "
-            "letters "
-            "are what our first trials found",
+            "letters are what our first trials found",
             "merrill2023parallelism",
         ),
         arms=_wall_arms,
         measure=measure_stack,
         judge=_judge_wall,
-        rule="partly if the last position solved (accuracy >= 0.99), at the best of three learning rates, two "
-        "lengths of "
-        "training and three seeds, grows with depth and stays below the training length of 12; reproduced if besides "
-        "it is "
-        "at most 4, 6, 8 for 1, 2, 4 layers",
+        rule="partly if the last position solved (accuracy >= 0.99), at the best of three learning rates, two lengths "
+        "of training and three seeds, grows with depth and stays below the training length of 12; reproduced if "
+        "besides it is at most 4, 6, 8 for 1, 2, 4 layers",
         ship={"L4-3000-0.002": "s3-stack4.safetensors"},
     ),
     Claim(
@@ -211,8 +208,7 @@ CLAIMS = [
         measure=measure_stack,
         judge=_judge_pointers,
         rule="reproduced if on every seed the last depth solved (accuracy >= 0.99) is exactly 2, 4, 8 for L = 1, 2, "
-        "3; partly "
-        "if that holds for at least one L",
+        "3; partly if that holds for at least one L",
         ship={"L2": "pointers-stack2.safetensors"},
     ),
     Claim(
@@ -235,8 +231,7 @@ CLAIMS = [
             else "not reproduced"
         ),
         rule="reproduced if one layer, trained on words up to 12 letters, writes 32 right products (accuracy >= 0.99 "
-        "at each) "
-        "on every seed; partly if it passes the 4-layer wall of 8",
+        "at each) on every seed; partly if it passes the 4-layer wall of 8",
         ship={"L1": "s3-scratchpad.safetensors"},
     ),
 ]

@@ -180,8 +180,8 @@ CLAIMS = [
     Claim(
         id="loop-extrapolates-s3",
         lab="02",
-        statement="One block, looped one pass a letter and trained on words up to 12 letters, solves words of 32 "
-        "with 40 passes.",
+        statement="One block, looped one pass a letter and trained on words up to 12 letters, solves words of 32 with "
+        "40 passes.",
         source=Source(
             "Fan et al. 2025",
             "experiments",
@@ -192,8 +192,7 @@ CLAIMS = [
         measure=measure_loop,
         judge=_judge_extrapolation,
         rule="reproduced if on every seed all 32 positions are solved (accuracy >= 0.99) after 40 passes; partly if "
-        "every seed "
-        "passes the training length of 12",
+        "every seed passes the training length of 12",
         ship={"loop": "s3-loop.safetensors"},
     ),
     Claim(
@@ -213,8 +212,8 @@ CLAIMS = [
         rule="reproduced if the worst seed of the loop (40 passes) solves more positions than the best seed of either "
         "stack, at the best of three learning rates; partly if only more than the stack of equal parameters",
         note="The paper compares at equal effective depth and asks for near-equal quality; the comparison here is "
-        "stronger, "
-        "and about length rather than quality. At test time the loop runs more passes than the stack has layers.",
+        "stronger, and about length rather than quality. At test time the loop runs more passes than the stack has "
+        "layers.",
     ),
     Claim(
         id="loop-log-depth-pointers",
@@ -230,8 +229,7 @@ CLAIMS = [
         measure=measure_loop,
         judge=_judge_log_depth,
         rule="reproduced if on every seed T = 1, 2, 3 passes solve depth 2, 4, 8 (accuracy >= 0.99 up to there); "
-        "partly if some "
-        "seed reaches depth 8 in three passes",
+        "partly if some seed reaches depth 8 in three passes",
         ship={"loop": "pointers-loop.safetensors"},
     ),
     Claim(
@@ -250,8 +248,7 @@ CLAIMS = [
         measure=measure_loop,
         judge=_judge_ablation,
         rule="reproduced if the best seed of every ablation solves fewer positions at 40 passes than the worst seed "
-        "of the full "
-        "recipe; partly if that holds for some",
+        "of the full recipe; partly if that holds for some",
         note="Always 12 passes is more compute than the full recipe, which runs 9 on average.",
     ),
     Claim(
@@ -268,8 +265,7 @@ CLAIMS = [
         measure=_measure,
         judge=_judge_a5,
         rule="reproduced if every seed solves 32 positions; partly if every seed passes the training length of 10",
-        note="Ten letters of training and 1,500 steps are small for a group of 60 elements: this is a statement "
-        "about our budget, "
-        "not about the architecture.",
+        note="Ten letters of training and 1,500 steps are small for a group of 60 elements: this is a statement about "
+        "our budget, not about the architecture.",
     ),
 ]

@@ -163,8 +163,7 @@ class _Run:
 
     def __init__(self, model: nn.Module, config: FitConfig, device: torch.device):
         self.model, self.config, self.device = model, config, device
-        # fused: one kernel for the whole update; on the CPU the plain loop over tensors costs as much as a small
-        # forward pass.
+        # fused: one kernel for the whole update. The plain loop over tensors costs as much as a small forward pass.
         self.optimiser = torch.optim.AdamW(
             model.parameters(),
             config.learning_rate,
