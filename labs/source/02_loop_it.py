@@ -506,7 +506,7 @@ plots.reach_bars(
     },
     xlabel="letters solved, out of 32 (each dot a seed)",
     trained_to=12,
-    title="Same recipe, same words of up to 12 letters",
+    title="Trained on words of up to 12 letters: how far each goes",
 )
 
 # %% facts
