@@ -10,6 +10,9 @@ COMMANDS = {
     "doctor": ("latentkit.doctor", "can the labs run here, and if not, how to mend it"),
     "claims": ("latentkit.claims.commands", "the ledger: every claim, its verdict and its seeds"),
     "reproduce": ("latentkit.claims.commands", "rerun one claim and rewrite its entry"),
+    "train": ("latentkit.claims.train", "train a model by name, on any device"),
+    "evaluate": ("latentkit.analysis.commands", "how many Sudokus or mazes of a file a model solves"),
+    "solve": ("latentkit.analysis.commands", "watch a model solve a Sudoku, pass by pass"),
     "course": ("latentkit.course.nbgrader", "export a lab as an nbgrader assignment"),
 }
 

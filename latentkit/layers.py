@@ -1,5 +1,9 @@
 """The parts that every architecture of the course is built from.
 
+Two kinds of block: `Block`, pre-norm attention and MLP with learned distances, for sequences (labs 01 and 02); and
+`MixingBlock`, which HRM, TRM, EqR and their feed-forward controls share: mix the positions of a puzzle, then the
+channels, RMS norm without scale after each.
+
 Dimension legend, here and in every model:
     b  batch      n  positions      d  model width      h  heads      v  vocabulary or classes      t  passes
 """
@@ -7,6 +11,7 @@ Dimension legend, here and in every model:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,16 +89,23 @@ class PositionBias(nn.Module):
 class Attention(nn.Module):
     """Multi-head softmax attention; the position bias comes from outside, so that a loop computes it only once."""
 
-    def __init__(self, config: BlockConfig):
+    def __init__(self, config: "BlockConfig | MixingConfig"):
         super().__init__()
         self.num_heads = config.num_heads
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
 
-    def forward(self, x: Float[Tensor, "b n d"], bias: Float[Tensor, "h n n"] | None) -> Float[Tensor, "b n d"]:
-        """Mixes positions: softmax(q k^T / sqrt(d/h) + bias) v, per head."""
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        bias: Float[Tensor, "h n n"] | None,
+        rotation: Float[Tensor, "2 n w"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Mixes positions: softmax(q k^T / sqrt(d/h) + bias) v, per head; `rotation` first turns q and k."""
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.num_heads, d // self.num_heads).permute(2, 0, 3, 1, 4)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(mixed.transpose(1, 2).reshape(b, n, d))
 
@@ -150,6 +162,178 @@ class TokenEmbedding(nn.Module):
         if n > most:
             raise ValueError(f"{n} positions, but this model has learned only {most}; pass at most {most}")
         return x + self.position.weight[:n]
+
+
+@dataclass(frozen=True)
+class MixingConfig:
+    """One post-norm block on the n positions of a puzzle: mix positions, then SwiGLU over channels.
+
+    Attributes:
+        num_positions: positions n. The token mixer, the grid and learned positions are made for exactly so many.
+        d_model: width d.
+        hidden: inner width of the SwiGLU over channels. The papers round 8/3 d up to a multiple of 256 (1536 at d=512).
+        mixer: how positions meet: softmax "attention", SwiGLU over the "tokens", or a 3x3 convolution on the "grid".
+        token_hidden: inner width of the token mixer.
+        num_heads: attention heads h; must divide `d_model`.
+        rotary: turn queries and keys by their position (RoPE, Su et al. 2021); needs an even d/h.
+        norm: "post" is x = rms(x + f(x)); "pre" is x + f(rms(x)).
+        init_gain: initial weights, in units of the papers' 1/sqrt(fan-in). At the labs' learning rate, thirty times the
+            papers', 1 makes some seeds forget their input for good; the labs take 0.75.
+    """
+
+    num_positions: int
+    d_model: int = 64
+    hidden: int = 128
+    mixer: Literal["attention", "tokens", "grid"] = "tokens"
+    token_hidden: int = 128
+    num_heads: int = 4
+    rotary: bool = False
+    norm: Literal["post", "pre"] = "post"
+    init_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        sizes = {k: getattr(self, k) for k in ("num_positions", "d_model", "hidden", "token_hidden", "num_heads")}
+        if small := [f"{name}={size}" for name, size in sizes.items() if size < 1]:
+            raise ValueError(f"{', '.join(small)}; every size of a block must be at least 1")
+        if not self.init_gain > 0:
+            raise ValueError(f"init_gain={self.init_gain}; it must be above 0")
+        if self.mixer not in ("attention", "tokens", "grid"):
+            raise ValueError(f"mixer={self.mixer!r}; choose 'attention', 'tokens' or 'grid'")
+        if self.norm not in ("post", "pre"):
+            raise ValueError(f"norm={self.norm!r}; choose 'post' or 'pre'")
+        if self.mixer == "grid" and math.isqrt(self.num_positions) ** 2 != self.num_positions:
+            raise ValueError(f"num_positions={self.num_positions} is no square grid; mixer='grid' needs 49 or 81, say")
+        if self.mixer == "attention" and self.d_model % self.num_heads:
+            raise ValueError(f"d_model={self.d_model} is not a multiple of num_heads={self.num_heads}")
+        if self.rotary and (self.mixer != "attention" or self.d_model // self.num_heads % 2):
+            raise ValueError(
+                f"rotary=True with mixer={self.mixer!r} and {self.d_model // self.num_heads} channels a head; "
+                "it turns pairs of channels of attention's queries and keys, so it needs 'attention' and an even number"
+            )
+
+
+def rms_norm(x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+    """RMS norm over channels, x / sqrt(mean(x^2) + 1e-5): no learned scale; float32 at least (Zhang, Sennrich 2019)."""
+    x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    # On the CPU twice as fast as F.rms_norm, forward and backward.
+    return x * torch.rsqrt(torch.linalg.vecdot(x, x)[..., None] / x.shape[-1] + 1e-5)
+
+
+def rotation_table(n: int, width: int) -> Float[Tensor, "2 n width"]:
+    """Cosine and sine of the angles p / 10000^(2i / width) by which `rotate` turns channels i and i + width/2."""
+    frequency = 10000.0 ** (-torch.arange(0, width, 2) / width)
+    angle = (torch.arange(n)[:, None] * frequency).repeat(1, 2)
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotate(x: Float[Tensor, "b h n w"], rotation: Float[Tensor, "2 n w"]) -> Float[Tensor, "b h n w"]:
+    """Rotary positions (RoPE), in the form that pairs the first half of the channels with the second."""
+    cos, sin = rotation.to(x.dtype)
+    first, second = x.chunk(2, -1)
+    return x * cos + torch.cat([-second, first], -1) * sin
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate x) * up x) on the last axis (Shazeer 2020), without biases."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
+        """The gated hidden layer. Two matrix products: on the CPU faster than a fused one and its split."""
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class MixingBlock(nn.Module):
+    """See `MixingConfig`."""
+
+    rotation: Tensor | None
+
+    def __init__(self, config: MixingConfig):
+        super().__init__()
+        self.config = config
+        d, n = config.d_model, config.num_positions
+        rotation = rotation_table(n, d // config.num_heads) if config.rotary else None
+        self.register_buffer("rotation", rotation, persistent=False)
+        self.mixer: nn.Module
+        if config.mixer == "attention":
+            self.mixer = Attention(config)
+        elif config.mixer == "tokens":
+            self.mixer = SwiGLU(n, config.token_hidden)
+        else:
+            self.mixer = nn.Conv2d(d, d, kernel_size=3, padding=1, bias=False)
+        self.mlp = SwiGLU(d, config.hidden)
+
+    def mix(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """Lets positions meet."""
+        if self.config.mixer == "attention":
+            return self.mixer(x, None, self.rotation)
+        if self.config.mixer == "tokens":
+            return self.mixer(x.mT).mT
+        side = math.isqrt(self.config.num_positions)
+        return self.mixer(x.mT.unflatten(-1, (side, side))).flatten(2).mT
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        """One layer."""
+        if self.config.norm == "post":
+            x = rms_norm(x + self.mix(x))
+            return rms_norm(x + self.mlp(x))
+        x = x + self.mix(rms_norm(x))
+        return x + self.mlp(rms_norm(x))
+
+
+class MixingStack(nn.Sequential):
+    """Mixing blocks, each with its own weights, drawn as in the papers: truncated normal, std 1/sqrt(fan-in)."""
+
+    def __init__(self, config: MixingConfig, num_layers: int):
+        if num_layers < 1:
+            raise ValueError(f"num_layers={num_layers}; a stack needs at least 1 layer")
+        super().__init__(*(MixingBlock(config) for _ in range(num_layers)))
+        for weight in self.parameters():
+            truncated_normal_(weight, std=config.init_gain * weight[0].numel() ** -0.5)
+
+
+class PuzzleEmbedding(nn.Module):
+    """The n cells of a puzzle to vectors of unit variance.
+
+    x = sqrt(d) tok, or sqrt(d) (tok + pos) / sqrt(2) with learned positions; tok and pos start with std 1/sqrt(d), as
+    in HRM's and TRM's code.
+    """
+
+    def __init__(self, vocab_size: int, block: MixingConfig, positions: Literal["learned", "none"]):
+        super().__init__()
+        if positions not in ("learned", "none"):
+            raise ValueError(f"positions={positions!r}; choose 'learned' or 'none'")
+        self.num_positions = block.num_positions
+        learned = block.num_positions if positions == "learned" else 0
+        self.embed = TokenEmbedding(vocab_size, block.d_model, learned)
+        self.scale = math.sqrt(block.d_model / 2 if learned else block.d_model)
+        for weight in self.parameters():
+            truncated_normal_(weight, std=block.d_model**-0.5)
+
+    def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        """The embedded puzzle.
+
+        Raises:
+            TypeError, ValueError: what `TokenEmbedding` refuses, or another number of cells than the model is made for.
+        """
+        x = self.scale * self.embed(tokens)
+        if x.shape[1] != self.num_positions:
+            raise ValueError(f"{x.shape[1]} cells, but this model is made for puzzles of exactly {self.num_positions}")
+        return x
+
+
+@torch.no_grad()
+def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
+    """Fills `tensor` from a normal cut off at two of its sigmas, with exactly `std` after the cut.
+
+    `nn.init.trunc_normal_` takes the std before the cut, which leaves 12% less.
+    """
+    sigma = std / 0.8796256610342398  # sqrt(1 - 4 phi(2) / (Phi(2) - Phi(-2))): what the cut leaves of a unit normal
+    return nn.init.trunc_normal_(tensor, 0.0, sigma, -2 * sigma, 2 * sigma)
 
 
 def check_tokens(tokens: Tensor, vocab_size: int) -> None:

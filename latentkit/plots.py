@@ -6,7 +6,7 @@ from typing import ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -168,4 +168,119 @@ def side_by_side(
         axis.grid(False)
         axis.set(xticks=[], yticks=[])
         axis.set_facecolor("#e6e8eb")
+    return figure
+
+
+@_figure
+def pass_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    ylabel: str,
+    log: bool = False,
+    first: int = 1,
+    xlabel: str = "pass",
+    lines: Mapping[str, float] | None = None,
+    title: str = "",
+) -> Figure:
+    """Anything by pass: by label, one curve a run; the line is their mean (geometric if `log`), the band their range.
+
+    Args:
+        log: logarithmic scale; what is 0 is left out.
+        first: the pass of the first value.
+        lines: by label, levels to draw across.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    for i, (label, runs) in enumerate(curves.items()):
+        values = np.array(runs, dtype=float)
+        if log:
+            values = np.where(values > 0, values, np.nan)
+        x, colour = first + np.arange(values.shape[1]), CYCLE[i % len(CYCLE)]
+        mean = np.exp(np.log(values).mean(0)) if log else values.mean(0)
+        axes.fill_between(x, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        axes.plot(x, mean, color=colour, label=label, marker="osD^vP*"[i % 7], markersize=3.5)
+    for label, level in (lines or {}).items():
+        axes.axhline(level, color=GREY, linestyle=":", linewidth=1.4)
+        axes.annotate(
+            label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY, fontsize=9
+        )
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if log:
+        axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def state_plane(
+    points: Float[Tensor, "m 2"],
+    classes: Int[Tensor, " m"],
+    names: Sequence[str],
+    *,
+    path: Float[Tensor, "t 2"] | None = None,
+    title: str = "",
+) -> Figure:
+    """States in a plane, coloured and named by class; `path` is one state's way there, pass by pass."""
+    figure, axes = plt.subplots(figsize=(7.2, 4.4))
+    for c in classes.unique().tolist():
+        x, y = points[classes == c].T.numpy()
+        axes.plot(x, y, "osD^vP*"[c % 7], color=CYCLE[c % len(CYCLE)], markersize=3, alpha=0.35, label=names[c])
+    if path is not None:
+        x, y = path.T.numpy()
+        axes.plot(x, y, "-", color=INK, linewidth=1)
+        axes.plot(x, y, "o", color=INK, markersize=3.5, label="one letter, pass by pass")
+        axes.annotate("start", (x[0], y[0]), textcoords="offset points", xytext=(6, 6), fontsize=9)
+        axes.annotate("rest", (x[-1], y[-1]), textcoords="offset points", xytext=(6, 6), fontsize=9)
+    axes.set(xlabel="first principal component", ylabel="second", title=title)
+    axes.set_aspect("equal", adjustable="datalim")
+    legend = axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for handle in legend.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    return figure
+
+
+@_figure
+def stage_map(
+    values: Float[Tensor, "t r"], rows: Sequence[str], *, label: str, first: int = 1, title: str = ""
+) -> Figure:
+    """One number in 0..1 a pass (right) and a row, such as a head: a row of one colour does the same at every pass."""
+    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(rows) + 1.2))
+    edges = first - 0.5 + np.arange(len(values) + 1)
+    mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1) - 0.5, values.T.numpy(), vmin=0, vmax=1, cmap="cividis")
+    axes.set(xlabel="pass", title=title)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.invert_yaxis()
+    axes.grid(False)
+    figure.colorbar(mesh, label=label, pad=0.02)
+    return figure
+
+
+@_figure
+def halting_curves(
+    rules: Mapping[str, Sequence[tuple[str, float, float]]], *, full: tuple[int, float] | None = None, title: str = ""
+) -> Figure:
+    """What halting costs: by rule, (threshold, mean passes, accuracy) of each point; `full`: all passes' accuracy."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    for i, (rule, points) in enumerate(rules.items()):
+        names, passes, accuracy = zip(*points, strict=True)
+        axes.plot(passes, accuracy, marker="osD^"[i % 4], markersize=5, label=rule)
+        for name, x, y in zip(names, passes, accuracy, strict=True):
+            axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, -10 - 2 * i), fontsize=8, color=GREY)
+    if full is not None:
+        axes.plot(*full, "*", color=INK, markersize=10, label=f"all {full[0]} passes")
+    axes.set(xlabel="passes a letter, on average", ylabel="accuracy", title=title)
+    axes.margins(x=0.08, y=0.15)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def rest_scatter(models: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, title: str = "") -> Figure:
+    """By model: last residuals and accuracies, a point a seed. Rest is at the left, right at the top."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.4))
+    for i, (label, (residuals, accuracy)) in enumerate(models.items()):
+        axes.plot(residuals, accuracy, "osD^vP*"[i % 7], markersize=6, alpha=0.8, label=label)
+    axes.set(xlabel="last residual", ylabel="accuracy", xscale="log", ylim=(0, 1.05), title=title)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

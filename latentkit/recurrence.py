@@ -10,8 +10,9 @@ record (`advance`, used by `latentkit.training.supervision`).
 A state is a tensor or a (named) tuple of tensors. Dimension legend: see `latentkit.layers`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -40,6 +41,20 @@ class DepthRecurrent(Protocol):
 
 
 @runtime_checkable
+class Nested(DepthRecurrent, Protocol):
+    """A depth-recurrent model whose pass (a *segment* of HRM and TRM) is made of smaller updates.
+
+    It may also have `halt_logit(state) -> Float[Tensor, "b"]`, the logit of "this answer is right" (q_halt), as any
+    depth-recurrent model may; `unroll` then records it.
+    """
+
+    schedule: tuple[str, ...]  # the module that each update of a pass runs, for example ("L", "L", "H")
+
+    def update(self, state: State, context: Any, module: str) -> State:
+        """One update of a pass; `step` runs all of `schedule`."""
+
+
+@runtime_checkable
 class TimeRecurrent(Protocol):
     """A model that reads a sequence block by block, through a state of fixed size."""
 
@@ -65,6 +80,7 @@ class Trajectory:
         residuals: for every pass, ||h_t - h_{t-1}|| / ||h_t|| at each position (along time: one number a sequence, and
             with keep="last" that of the last block only).
         halted_at: the pass after which a halting rule froze the position; 0 where none did.
+        halt_logits: the model's own logit of "this answer is right" after each kept pass; None where it has none.
     """
 
     tokens: Int[Tensor, "b n"]
@@ -73,6 +89,7 @@ class Trajectory:
     logits: Float[Tensor, "k b m v"]
     residuals: Float[Tensor, "t b r"]
     halted_at: Int[Tensor, "b r"]
+    halt_logits: Float[Tensor, "k b"] | None = None
 
     @property
     def predictions(self) -> Int[Tensor, "k b m"]:
@@ -86,20 +103,29 @@ class Trajectory:
 
 
 class Change(NamedTuple):
-    """What a halting rule may look at after pass t; logits are there only if the rule asks for them."""
+    """What a halting rule may look at after pass t; logits and halt logit are there only if the rule asks for them."""
 
     t: int
     residual: Float[Tensor, "b n"]
     logits_before: Float[Tensor, "b n v"] | None
     logits: Float[Tensor, "b n v"] | None
+    halt_logit: Float[Tensor, "b"] | None = None
 
 
 @runtime_checkable
 class HaltingRule(Protocol):
-    """Says where a run may stop: a position is frozen once it has been settled for `patience` passes in a row."""
+    """Says where a run may stop: a position is frozen once it has been settled for `patience` passes in a row.
 
-    patience: int
-    reads_logits: bool
+    A rule that needs the model's halt logit also says `reads_halt = True`.
+    """
+
+    @property
+    def patience(self) -> int:
+        """Passes in a row."""
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether it needs the logits after every pass."""
 
     def settled(self, change: Change) -> Bool[Tensor, "b n"]:
         """Which positions look settled after this pass."""
@@ -161,6 +187,22 @@ class ArgmaxStable:
         return change.logits.argmax(-1) == change.logits_before.argmax(-1)
 
 
+@dataclass(frozen=True)
+class HaltValue:
+    """Stop the whole sequence once the model's own halt logit exceeds `threshold` (TRM's rule in training: 0)."""
+
+    threshold: float = 0.0
+    patience = 1
+    reads_logits = False
+    reads_halt = True
+
+    def settled(self, change: Change) -> Bool[Tensor, "b n"]:
+        """All positions of the sequences whose answer the model believes."""
+        if change.halt_logit is None:
+            raise TypeError("HaltValue reads the model's halt_logit, and this change has none")
+        return (change.halt_logit > self.threshold)[:, None].expand_as(change.residual)
+
+
 def check_passes(passes: int) -> None:
     """Refuses a number of passes that is not a whole number of at least 1.
 
@@ -173,11 +215,37 @@ def check_passes(passes: int) -> None:
         raise ValueError(f"passes={passes}; a run needs at least 1 pass")
 
 
-def advance(model: DepthRecurrent, state: State, context: Any, passes: int) -> State:
-    """The state after `passes` more passes, with gradients and without a record."""
+def advance(
+    model: DepthRecurrent, state: State, context: Any, passes: int, gradient_updates: int | None = None
+) -> State:
+    """The state after `passes` more passes, without a record; with gradients, or with those of the last updates only.
+
+    Args:
+        model, state, context: as everywhere.
+        passes: passes to run.
+        gradient_updates: None for the gradient through everything; k for the last k updates of the last pass (HRM's
+            one-step gradient: 2, one L and one H; TRM's last recursion: n + 1). Where the model has no `schedule`, its
+            pass is one update.
+
+    Raises:
+        TypeError, ValueError: bad `passes`, or more gradient updates than a pass has.
+    """
     check_passes(passes)
-    for _ in range(passes):
-        state = model.step(state, context)
+    if gradient_updates is None:
+        for _ in range(passes):
+            state = model.step(state, context)
+        return state
+    updates: list[Callable[[State, Any], State]] = [model.step]
+    if isinstance(model, Nested):
+        updates = [partial(model.update, module=module) for module in model.schedule]
+    if not 1 <= gradient_updates <= len(updates):
+        raise ValueError(f"gradient_updates={gradient_updates}; a pass of {type(model).__name__} has 1..{len(updates)}")
+    with torch.no_grad():
+        for _ in range(passes - 1):
+            state = model.step(state, context)
+    for left, update in zip(range(len(updates), 0, -1), updates, strict=True):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and left <= gradient_updates):
+            state = update(state, context)
     return state
 
 
@@ -199,7 +267,8 @@ def unroll(
         passes: passes T to run; fewer are run where the halting rule has frozen every position.
         keep: "all" passes, the "last", or every k-th (and the last).
         halting: freezes a position's state once the rule is satisfied there. The others go on, and still attend to it.
-        state: where to start; default `model.initial_state`.
+        state: where to start; default `model.initial_state`. A model that starts at random or adds noise draws from
+            torch's global generator: call `torch.manual_seed` first for the same run again.
 
     Raises:
         TypeError, ValueError: bad `passes`, `keep`, `halting` or tokens, with the value found and what would be right.
@@ -208,6 +277,12 @@ def unroll(
     _check_keep(keep)
     if halting is not None and halting.patience < 1:
         raise ValueError(f"{halting}: patience must be at least 1 pass")
+    halt_logit: Callable[[State], Tensor] | None = getattr(model, "halt_logit", None)
+    reads_halt = getattr(halting, "reads_halt", False)
+    if reads_halt and halt_logit is None:
+        raise TypeError(
+            f"{halting} reads a halt logit, but {type(model).__name__} has none; use a rule such as {OutputKL()}"
+        )
     context = model.encode(tokens)
     state = model.initial_state(context) if state is None else state
     halted_at = torch.zeros(tokens.shape, dtype=torch.long, device=tokens.device)
@@ -219,12 +294,13 @@ def unroll(
         before, state = state, model.step(state, context)
         if halting is not None:
             state = _freeze(state, before, halted_at > 0)
-        residuals.append(_residual(before, state))
+        residuals.append(_residual(before, state)[:, -tokens.shape[1] :])  # a register in front is no position
         last = t == passes
         if halting is not None:
             if halting.reads_logits:
                 logits_before, logits = logits, model.decode(state)
-            settled = halting.settled(Change(t, residuals[-1], logits_before, logits))
+            value = halt_logit(state) if reads_halt and halt_logit is not None else None
+            settled = halting.settled(Change(t, residuals[-1], logits_before, logits, value))
             streak = torch.where(settled, streak + 1, 0)
             halted_at = torch.where((halted_at == 0) & (streak >= halting.patience), t, halted_at)
             last = last or bool((halted_at > 0).all())
@@ -239,6 +315,7 @@ def unroll(
         logits=torch.stack([z for _, _, z in kept]),
         residuals=torch.stack(residuals),
         halted_at=halted_at,
+        halt_logits=torch.stack([halt_logit(s) for _, s, _ in kept]) if halt_logit is not None else None,
     )
 
 
@@ -312,8 +389,11 @@ def _residual(before: State, after: State) -> Float[Tensor, "b n"]:
 
 
 def _freeze(after: State, before: State, halted: Bool[Tensor, "b n"]) -> State:
-    """`before` where halted, else `after`."""
+    """`before` where halted, else `after`; a register in front of the positions halts when all of them have."""
+    parts = []
+    for a, b in zip(_parts(after), _parts(before), strict=True):
+        registers = halted.all(1, keepdim=True).expand(-1, a.shape[1] - halted.shape[1])
+        parts.append(torch.where(torch.cat([registers, halted], 1)[..., None], b, a))
     if isinstance(after, Tensor):
-        return torch.where(halted[..., None], before, after)
-    parts = [torch.where(halted[..., None], b, a) for a, b in zip(after, before, strict=True)]
+        return parts[0]
     return type(after)(*parts) if hasattr(after, "_fields") else tuple(parts)

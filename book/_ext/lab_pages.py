@@ -26,7 +26,7 @@ class NotebookWidget(SphinxDirective):
         for cell in json.loads(path.read_text("utf-8"))["cells"]:
             for output in cell.get("outputs", []):
                 page = "".join(output.get("data", {}).get("text/html", ""))
-                if 'class="lk-scrubber"' in page:
+                if 'class="lk-scrubber' in page:
                     return [nodes.raw("", page, format="html")]
         raise self.error(f"{path.name} shows no scrubber")
 

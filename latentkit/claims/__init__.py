@@ -4,10 +4,12 @@ latentkit claims              the ledger as a table
 latentkit reproduce ID        rerun one and rewrite its entry
 """
 
-from latentkit.claims import depth_wall, looping
+from latentkit.claims import depth_wall, drivers, looping, puzzles, real_sudoku
 from latentkit.claims.experiment import Claim
 
-REGISTRY: dict[str, Claim] = {claim.id: claim for module in (depth_wall, looping) for claim in module.CLAIMS}
+REGISTRY: dict[str, Claim] = {
+    claim.id: claim for module in (depth_wall, looping, puzzles, drivers) for claim in module.CLAIMS
+}
 
 
 def get(claim_id: str) -> Claim:

@@ -6,8 +6,9 @@ where tasks, models and training meet.
 """
 
 import dataclasses
+import hashlib
+import json
 import platform
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Arm:
         batches: the task and its curriculum.
         fit: steps, learning rate and the rest; seed and device are set by the run.
         supervision: how the loss is made.
+        weights: which weights are measured where `fit` averages them.
     """
 
     name: str
@@ -46,12 +48,14 @@ class Arm:
     batches: Curriculum
     fit: FitConfig
     supervision: Supervision = field(default_factory=PlainLoss)
+    weights: Literal["averaged", "last"] = "averaged"
 
     def describe(self) -> dict[str, Any]:
         """The arm as json data, for the ledger."""
         batches = {k: v for k, v in vars(self.batches).items() if k != "task"}
         task = type(self.batches.task).__name__
-        shown = ("steps", "learning_rate", "weight_decay", "precision")
+        shown = ["steps", "learning_rate", "weight_decay", "precision"]
+        shown += [k for k in ("optimiser", "schedule", "ema") if getattr(self.fit, k) != getattr(_PLAIN_FIT, k)]
         return {
             "model": config_to_json(self.config),
             "parameters": count_parameters(models.build(self.config)),
@@ -59,7 +63,16 @@ class Arm:
             "batches": batches,
             "fit": {k: getattr(self.fit, k) for k in shown},
             "supervision": repr(self.supervision),
+            **({"weights": self.weights} if self.fit.ema else {}),
         }
+
+    def run_folder(self, seed: int) -> str:
+        """A name that two arms share exactly where their trainings are the same: such a training is run once."""
+        training = [config_to_json(self.config), repr(self.batches), repr(self.fit), repr(self.supervision), seed]
+        return hashlib.sha256(json.dumps(training).encode()).hexdigest()[:16]
+
+
+_PLAIN_FIT = FitConfig(steps=1)
 
 
 Results = Mapping[str, Sequence[Metrics]]
@@ -77,6 +90,7 @@ class Claim:
         judge: the verdict from all measurements.
         rule: what `judge` does, in words.
         ship: arms whose first seed's weights are kept in `data/checkpoints/` for the labs.
+        data: the file that `--data` must name, in words, where the claim is about data that the course cannot ship.
         note: what a reader should know about how this differs from the paper, or about what was found.
     """
 
@@ -90,6 +104,12 @@ class Claim:
     rule: str
     ship: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    data: str = ""
+
+
+def runs_dir() -> Path:
+    """Where finished and half-trained models are kept until every claim of a command is complete."""
+    return paths.writable_dir() / ".runs"
 
 
 def reproduce(
@@ -102,7 +122,8 @@ def reproduce(
 ) -> Record:
     """Runs a claim over seeds 0..seeds-1 and returns its ledger entry; the caller saves it.
 
-    Killed, it goes on where it was: finished and half-trained models are kept until the claim is complete.
+    Killed, it goes on where it was: finished and half-trained models are kept in `runs_dir()`, which the caller clears
+    once everything that shares them is complete.
 
     Args:
         log: called with a line of text after each trained model.
@@ -112,7 +133,6 @@ def reproduce(
     """
     if seeds < 1:
         raise ValueError(f"seeds={seeds}; at least 1 is needed, 3 for a spread")
-    scratch = paths.writable_dir() / ".runs" / f"{claim.id}-{budget}"
     results: dict[str, list[Metrics]] = {}
     setup = {}
     arms = claim.arms(budget)
@@ -122,13 +142,14 @@ def reproduce(
             torch.manual_seed(seed)
             model = models.build(arm.config)
             run = FitConfig(**{**_fields(arm.fit), "seed": seed, "device": device, "checkpoint_every": 100})
-            folder = scratch / f"{arm.name}-{seed}"
+            folder = runs_dir() / arm.run_folder(seed)
             diverged, started = False, time.process_time()
             try:
                 trained = fit(model, arm.batches, arm.supervision, run, run_dir=folder, progress=log is not None)
             except FloatingPointError:  # a result like any other: the model is measured as it stands
                 trained, diverged = FitResult(cpu_seconds=time.process_time() - started), True
-            model.to("cpu").eval()
+            averaged = trained.averaged if arm.weights == "averaged" and not diverged else None
+            model = (averaged or model).to("cpu").eval()
             metrics = {**claim.measure(model, arm), "train_cpu_seconds": round(trained.cpu_seconds, 1)}
             if diverged:
                 metrics["diverged"] = 1
@@ -150,7 +171,9 @@ def reproduce(
         note=claim.note,
         seeds=seeds,
         budget=budget,
-        command=f"latentkit reproduce {claim.id} --seeds {seeds}" + (f" --budget {budget}" if budget != "cpu" else ""),
+        command=f"latentkit reproduce {claim.id} --seeds {seeds}"
+        + (f" --budget {budget}" if budget != "cpu" else "")
+        + (" --data FILE" if claim.data else ""),
         cpu_seconds=round(sum(m["train_cpu_seconds"] for runs in results.values() for m in runs), 1),
         environment={
             "latentkit": __version__,
@@ -160,7 +183,6 @@ def reproduce(
             "threads": torch.get_num_threads(),
         },
     )
-    shutil.rmtree(scratch, ignore_errors=True)  # last: a mistake in `judge` must not cost the training
     return record
 
 

@@ -8,12 +8,41 @@ from typing import Any
 
 from torch import nn
 
+from latentkit.models.eqr import EqR, EqRConfig
+from latentkit.models.feedforward import FeedForward, FeedForwardConfig
+from latentkit.models.hrm import HRM, HRMConfig
 from latentkit.models.looped import Looped, LoopedConfig
+from latentkit.models.sudoku_graph import SudokuGraph, SudokuGraphConfig
 from latentkit.models.transformer import Transformer, TransformerConfig
+from latentkit.models.trm import TRM, TRMConfig
 
-__all__ = ["Looped", "LoopedConfig", "Transformer", "TransformerConfig", "build"]
+__all__ = [
+    "HRM",
+    "TRM",
+    "EqR",
+    "EqRConfig",
+    "FeedForward",
+    "FeedForwardConfig",
+    "HRMConfig",
+    "Looped",
+    "LoopedConfig",
+    "SudokuGraph",
+    "SudokuGraphConfig",
+    "TRMConfig",
+    "Transformer",
+    "TransformerConfig",
+    "build",
+]
 
-ARCHITECTURES: dict[type, type[nn.Module]] = {TransformerConfig: Transformer, LoopedConfig: Looped}
+ARCHITECTURES: dict[type, type[nn.Module]] = {
+    TransformerConfig: Transformer,
+    LoopedConfig: Looped,
+    FeedForwardConfig: FeedForward,
+    HRMConfig: HRM,
+    TRMConfig: TRM,
+    EqRConfig: EqR,
+    SudokuGraphConfig: SudokuGraph,
+}
 
 
 def build(config: Any) -> nn.Module:

@@ -67,7 +67,21 @@ def solved_depth(accuracy: Float[Tensor, " m"], threshold: float = 0.99) -> int:
     return solved
 
 
-from latentkit.tasks.pointers import PointerChasing  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.maze import Maze  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.pointers import PointerChasing  # noqa: E402
+from latentkit.tasks.puzzles import PuzzleSet, read_sudoku_csv  # noqa: E402
+from latentkit.tasks.sudoku import Sudoku  # noqa: E402
 from latentkit.tasks.words import WordProblem  # noqa: E402
 
-__all__ = ["Batch", "PointerChasing", "Task", "WordProblem", "accuracy_by_depth", "solved_depth"]
+__all__ = [
+    "Batch",
+    "Maze",
+    "PointerChasing",
+    "PuzzleSet",
+    "Sudoku",
+    "Task",
+    "WordProblem",
+    "accuracy_by_depth",
+    "read_sudoku_csv",
+    "solved_depth",
+]

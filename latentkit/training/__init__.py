@@ -3,8 +3,11 @@
 from latentkit.training.checkpoint import CheckpointError, load_weights, save_weights
 from latentkit.training.curriculum import Curriculum
 from latentkit.training.fit import FitConfig, FitResult, fit, pick_device
+from latentkit.training.losses import CrossEntropy, PermutationCrossEntropy, StableMax
 from latentkit.training.supervision import (
+    ACT,
     ConstantPasses,
+    DeepSupervision,
     EveryPassLoss,
     FinalLoss,
     PassesPerPosition,
@@ -13,15 +16,20 @@ from latentkit.training.supervision import (
 )
 
 __all__ = [
+    "ACT",
     "CheckpointError",
     "ConstantPasses",
+    "CrossEntropy",
     "Curriculum",
+    "DeepSupervision",
     "EveryPassLoss",
     "FinalLoss",
     "FitConfig",
     "FitResult",
     "PassesPerPosition",
+    "PermutationCrossEntropy",
     "PlainLoss",
+    "StableMax",
     "UniformPasses",
     "fit",
     "load_weights",

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from latentkit import models
-from latentkit.layers import BlockConfig
+from latentkit.layers import BlockConfig, MixingConfig
 
-_CONFIGS: dict[str, type] = {c.__name__: c for c in (*models.ARCHITECTURES, BlockConfig)}
+_CONFIGS: dict[str, type] = {c.__name__: c for c in (*models.ARCHITECTURES, BlockConfig, MixingConfig)}
 
 
 class CheckpointError(ValueError):

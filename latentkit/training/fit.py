@@ -1,21 +1,24 @@
 """One training loop for every model of the course.
 
 A step is a function of (parameters, optimiser state, carry, seed, step number) and of nothing else: the batch, the
-number of passes and whatever else is drawn come from a generator made from seed and step. So a run that is killed at
-any instant and resumed goes on to the very numbers of an uninterrupted one (bit for bit on the CPU, in float32, at
-the same threads).
+number of passes and whatever else is drawn come from a generator made from seed and step, and what a model draws
+(noise, a random start) from torch's global one, seeded likewise. So a run that is killed at any instant and resumed
+goes on to the very numbers of an uninterrupted one (bit for bit on the CPU, in float32, at the same threads).
 """
 
 import dataclasses
+import functools
 import math
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +26,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from latentkit.layers import count_parameters
+from latentkit.training import distributed
 from latentkit.training.checkpoint import CheckpointError, RunFolder, config_to_json, load_into
+from latentkit.training.optimisers import OptimiserName, make_optimisers
 from latentkit.training.supervision import Batch, Supervision
 
 BatchSource = Callable[[int, torch.Generator], Batch]
+
+_GLOBAL = 0x5DEECE66D  # sets the model's own draws apart from the batch's of the same step
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,17 @@ class FitConfig:
 
     Attributes:
         steps: optimiser steps.
-        learning_rate: peak; linear warm-up over `warmup` steps, then a cosine to 5% of it at the last step.
-        weight_decay, betas: AdamW's.
+        learning_rate: peak, reached by a linear warm-up over `warmup` steps.
+        schedule: after it, "cosine" falls to 5% of the peak at the last step, "constant" stays.
+        optimiser: "adamw", "adam-atan2" (the papers' of HRM, TRM and EqR) or "muon" (AdamW for what is no matrix).
+        weight_decay, betas: the optimiser's; Muon's momentum is the first beta.
         clip: largest gradient norm.
         ema: decay of an exponential moving average of the weights; None for none.
         seed: of the data and of every other draw; the model's initial weights are the caller's.
-        device: "auto" picks cuda, then mps, then cpu.
+        device: "auto" picks cuda, then mps, then cpu; among several processes, this one's share of them.
         precision: "bf16" runs the model under autocast; parameters, optimiser and losses stay in float32.
-        compile: `torch.compile` the model's step (or forward, for a model without passes).
+        compile: `torch.compile` the model's update, step or forward, whichever is its innermost. Shapes are static
+            until they change.
         checkpoint_every: steps between checkpoints; 0 for none but the last.
     """
 
@@ -58,6 +68,8 @@ class FitConfig:
     precision: str = "fp32"
     compile: bool = False
     checkpoint_every: int = 0
+    optimiser: OptimiserName = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.warmup < 0 or self.checkpoint_every < 0:
@@ -69,15 +81,28 @@ class FitConfig:
             raise ValueError(f"learning_rate={self.learning_rate}, clip={self.clip}; both must be above 0")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision={self.precision!r}; choose 'fp32' or 'bf16'")
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(f"schedule={self.schedule!r}; choose 'cosine' or 'constant'")
+        if self.optimiser not in get_args(OptimiserName):
+            raise ValueError(f"optimiser={self.optimiser!r}; choose one of {', '.join(get_args(OptimiserName))}")
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema={self.ema}; a decay lies between 0 and 1, such as 0.999")
 
 
 @dataclass
 class FitResult:
-    """What came of a run: losses[i] is the loss of step i, in nats; `averaged` holds the EMA's weights, if any."""
+    """What came of a run.
+
+    Attributes:
+        losses: losses[i] is the loss of step i, in nats.
+        metrics: what the supervision noted beside it, by name, one number a step: DeepSupervision's share of slots
+            that were "solved", and of those whose puzzle "left" (1 / its mean: segments spent on a puzzle).
+        cpu_seconds: of this process, all threads.
+        averaged: the EMA's weights, if any.
+    """
 
     losses: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
     cpu_seconds: float = 0.0
     averaged: nn.Module | None = None
 
@@ -101,16 +126,73 @@ def pick_device(name: str) -> torch.device:
 
 
 def learning_rate_at(step: int, config: FitConfig) -> float:
-    """Linear warm-up, then a cosine from the peak to 5% of it."""
+    """Linear warm-up; then constant, or a cosine from the peak to 5% of it."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
+    if config.schedule == "constant":
+        return config.learning_rate * warm
     cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return config.learning_rate * warm * (0.05 + 0.95 * cosine)
 
 
-def step_generator(seed: int, step: int) -> torch.Generator:
-    """The source of every draw of one training step."""
+def step_seed(seed: int, step: int) -> int:
+    """A seed of its own for every training step of every run."""
     # Golden-ratio multiples spread neighbouring (seed, step) pairs over the whole range of seeds.
-    return torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 1) % 2**63)
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 1) % 2**63
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The source of the draws of one training step."""
+    return torch.Generator().manual_seed(step_seed(seed, step))
+
+
+@contextmanager
+def _seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """While inside, torch's global generators are this step's; afterwards they are as they were."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus, device_type="cuda"):
+        torch.manual_seed((step_seed(seed, step) ^ _GLOBAL) + distributed.rank())
+        yield
+
+
+@functools.cache
+def casts_once(device_type: str) -> bool:
+    """Whether autocast's cache of cast weights may be used, so that a weight is cast once a step and not in every pass.
+
+    In older torch (2.6 for one; pytorch #165068) a weight cast in a pass without gradient is kept, cut off from its
+    gradient, for the passes with gradient: there the weights are cast anew in every pass.
+    """
+    weight = torch.ones(1, 1, device=device_type, requires_grad=True)
+    with torch.autocast(device_type, torch.bfloat16, cache_enabled=True):
+        with torch.no_grad():
+            weight.detach() @ weight
+        return (weight.detach() @ weight).requires_grad
+
+
+def draw_batches(
+    batches: BatchSource, config: FitConfig, first: int, ahead: int
+) -> Iterator[tuple[Batch, torch.Generator]]:
+    """The batch and the generator of every step from `first` on.
+
+    With `ahead` > 0 a thread draws that many steps ahead, into pinned memory, while a GPU computes. On a CPU the thread
+    would only take the core from the model.
+    """
+
+    def draw(step: int) -> tuple[Batch, torch.Generator]:
+        generator = step_generator(config.seed, step)
+        batch = batches(step, generator)
+        if ahead and torch.cuda.is_available():
+            batch = type(batch)(*(field.pin_memory() for field in batch))
+        return batch, generator
+
+    if not ahead:
+        yield from map(draw, range(first, config.steps))
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(draw, step) for step in range(first, min(first + ahead, config.steps)))
+        for step in range(first, config.steps):
+            if step + ahead < config.steps:
+                waiting.append(pool.submit(draw, step + ahead))
+            yield waiting.popleft().result()
 
 
 def fit(
@@ -121,20 +203,27 @@ def fit(
     *,
     run_dir: Path | None = None,
     progress: bool = True,
+    watch: Callable[[int, FitResult], None] | None = None,
 ) -> FitResult:
     """Trains `model` in place.
+
+    Under `accelerate launch` several processes train as one (`latentkit.training.distributed`): the same batches, and
+    the same numbers up to rounding, where the model draws nothing itself.
 
     Args:
         batches: gives the batch of a step, from the step number and that step's generator.
         supervision: gives the loss of a batch.
         run_dir: where checkpoints go; a run found there is resumed.
         progress: show a bar.
+        watch: called after every step with the steps done and what came of them, before their checkpoint is written.
 
     Raises:
         CheckpointError: `run_dir` holds a run with another model, config, source of batches or supervision.
         FloatingPointError: the loss is no longer a number; says at which step.
     """
     device = pick_device(config.device)
+    if distributed.size() > 1:
+        device = distributed.start(cpu=device.type == "cpu")
     model.to(device).train()
     run = _Run(model, config, device)
     folder = RunFolder(run_dir) if run_dir else None
@@ -145,15 +234,21 @@ def fit(
         if saved := folder.load():
             run.restore(*saved, identity, folder.sidecar)
     before, started = run.result.cpu_seconds, time.process_time()
+    drawn = draw_batches(batches, config, run.step, ahead=2 if device.type == "cuda" else 0)
     with _compiled(model, config.compile), _bar(config, run.step, progress, count_parameters(model)) as bar:
-        while run.step < config.steps:
-            loss = run.advance(batches, supervision)
+        for batch, generator in drawn:
+            loss = run.advance(batch, generator, supervision)
             run.result.cpu_seconds = before + time.process_time() - started
             bar(run.step, loss)
+            if watch:
+                watch(run.step, run.result)
             due = config.checkpoint_every > 0 and run.step % config.checkpoint_every == 0
             if folder and (due or run.step == config.steps):
-                about = {"cpu_seconds": run.result.cpu_seconds, "losses": run.result.losses}
-                folder.save(run.step, run.tensors(), {**identity, **about})
+                result = run.result
+                about = {"cpu_seconds": result.cpu_seconds, "losses": result.losses, "metrics": result.metrics}
+                tensors = run.tensors()
+                if distributed.rank() == 0:
+                    folder.save(run.step, tensors, {**identity, **about})
     model.eval()
     return run.result
 
@@ -163,59 +258,60 @@ class _Run:
 
     def __init__(self, model: nn.Module, config: FitConfig, device: torch.device):
         self.model, self.config, self.device = model, config, device
-        # fused: one kernel for the whole update. The plain loop over tensors costs as much as a small forward pass.
-        self.optimiser = torch.optim.AdamW(
-            model.parameters(),
-            config.learning_rate,
-            config.betas,
-            weight_decay=config.weight_decay,
-            fused=device.type != "mps",
+        self.optimisers = make_optimisers(
+            config.optimiser, model, config.learning_rate, config.betas, config.weight_decay
         )
+        self.optimiser_of = {p: o for o in self.optimisers for group in o.param_groups for p in group["params"]}
         self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema)) if config.ema else None
-        # No cache: in older torch (2.6 for one; pytorch #165068) a weight cast in a pass without gradient is kept, cut
-        # off from it, for the passes with gradient.
+        bf16 = config.precision == "bf16"
         self.autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=config.precision == "bf16", cache_enabled=False
+            device.type, torch.bfloat16, enabled=bf16, cache_enabled=bf16 and casts_once(device.type)
         )
         self.carry: dict[str, Tensor] = {}
         self.result = FitResult(averaged=self.averaged.module.eval() if self.averaged else None)
         self.step = 0
 
-    def advance(self, batches: BatchSource, supervision: Supervision) -> float:
+    def advance(self, batch: Batch, generator: torch.Generator, supervision: Supervision) -> float:
         """One optimiser step; returns its loss."""
-        generator = step_generator(self.config.seed, self.step)
-        batch = batches(self.step, generator)
-        batch = type(batch)(*(field.to(self.device) for field in batch))
-        for group in self.optimiser.param_groups:
+        rows = (distributed.own_rows(field) for field in batch)
+        batch = type(batch)(*(field.to(self.device, non_blocking=True) for field in rows))
+        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = learning_rate_at(self.step, self.config)
-        with self.autocast, warnings.catch_warnings():
+        with self.autocast, _seeded(self.config.seed, self.step, self.device), warnings.catch_warnings():
             # Norms keep float32 weights under autocast: that torch then takes its unfused kernel is no news.
             warnings.filterwarnings("ignore", message="Mismatch dtype")
-            loss, carry = supervision(self.model, batch, generator, self.carry)
-        value = loss.item()
+            loss, carry, metrics = supervision(self.model, batch, generator, self.carry)
+        self.model.zero_grad()
+        loss.backward()
+        numbers = torch.stack([loss.detach(), *metrics.values()])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        distributed.average_([*gradients, numbers])
+        # One wait for the device a step, here where it has most to do; and before the weights are touched.
+        value, *noted = numbers.tolist()
         if not math.isfinite(value):
             rate = self.config.learning_rate
             raise FloatingPointError(f"the loss is {value} at step {self.step}; lower learning_rate={rate}")
-        self.optimiser.zero_grad()
-        loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         if self.averaged:
             self.averaged.update_parameters(self.model)
         self.carry = {name: tensor.detach() for name, tensor in carry.items()}
         self.result.losses.append(value)
+        for name, number in zip(metrics, noted, strict=True):
+            self.result.metrics.setdefault(name, []).append(number)
         self.step += 1
         return value
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, by section."""
-        sections: dict[str, dict[str, Tensor]] = {"model": self.model.state_dict(), "carry": self.carry}
+        carry = {name: distributed.all_rows(rows) for name, rows in self.carry.items()}
+        sections: dict[str, dict[str, Tensor]] = {"model": self.model.state_dict(), "carry": carry}
         for name, parameter in self.model.named_parameters():
-            sections[f"optimiser.{name}"] = self.optimiser.state[parameter]
+            sections[f"optimiser.{name}"] = self.optimiser_of[parameter].state[parameter]
         if self.averaged:
             sections["ema"] = self.averaged.state_dict()
-        flat = {f"{section}.{k}": v for section, tensors in sections.items() for k, v in tensors.items()}
-        return {**flat, "random_state": torch.get_rng_state()}
+        return {f"{section}.{k}": v for section, tensors in sections.items() for k, v in tensors.items()}
 
     def restore(self, tensors: dict[str, Tensor], about: dict[str, Any], identity: dict[str, Any], path: Path) -> None:
         """Puts everything back as it was after the saved step."""
@@ -230,12 +326,12 @@ class _Run:
 
         load_into(self.model, section("model"), path)
         for name, parameter in self.model.named_parameters():
-            self.optimiser.state[parameter] = section(f"optimiser.{name}")
+            self.optimiser_of[parameter].state[parameter] = section(f"optimiser.{name}")
         if self.averaged:
             self.averaged.load_state_dict(section("ema"))
-        torch.set_rng_state(tensors["random_state"])
-        self.carry = section("carry")
-        self.result.losses, self.result.cpu_seconds = list(about["losses"]), about["cpu_seconds"]
+        self.carry = {name: distributed.own_rows(rows) for name, rows in section("carry").items()}
+        self.result.losses, self.result.metrics = about["losses"], about.get("metrics", {})
+        self.result.cpu_seconds = about["cpu_seconds"]
         self.step = about["step"]
 
 
@@ -255,8 +351,8 @@ def _compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    name = "step" if hasattr(model, "step") else "forward"
-    setattr(model, name, torch.compile(getattr(model, name), dynamic=True))
+    name = next(name for name in ("update", "step", "forward") if hasattr(model, name))
+    setattr(model, name, torch.compile(getattr(model, name)))
     try:
         yield
     finally:

@@ -2,33 +2,8 @@
 // moving the slider only picks another frame. Rows share one grid, so that a position is the same column from the input
 // down to the map of all passes.
 
-const SVG = new Set(["svg", "path", "rect"]);
-
-function h(tag, attributes = {}, ...children) {
-  const element = SVG.has(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-const percent = (x) => `${(100 * x).toFixed(2)}%`;
 const cellBox = (i, j, w, hgt) => `M${i + (1 - w) / 2},${j + (1 - hgt) / 2}h${w}v${hgt}h${-w}z`;
 
-// A log scale over whole decades that holds every finite, positive distance; at most six of them, the largest.
-function logScale(values) {
-  const logs = values.filter((v) => v > 0).map(Math.log10);
-  const top = logs.length ? Math.ceil(Math.max(...logs) - 1e-9) : 0;
-  const low = logs.length ? Math.floor(Math.min(...logs) + 1e-9) : -1;
-  const bottom = Math.min(top - 1, Math.max(low, top - 6));
-  const at = (v) => (v === null ? 1 : v > 0 ? Math.min(1, Math.max(0, (Math.log10(v) - bottom) / (top - bottom))) : 0);
-  return { at, top, bottom, decades: top - bottom };
-}
-
-const decade = (e) => (e >= -3 && e <= 3 ? String(Number(`1e${e}`)) : `1e${e}`);
-
-// root: an empty element; moved(pass): called when the reader, not the program, changes the pass. Returns {show, stop}.
 function mount(root, view, pass, moved) {
   const { frames, tokens, targets, depth, halted_at: haltedAt, names } = view;
   const n = tokens.length;
@@ -40,19 +15,7 @@ function mount(root, view, pass, moved) {
   const frozen = (f, i) => haltedAt[i] > 0 && f.pass >= haltedAt[i];
   const distance = (v) => (v === null ? "not finite" : v);
   const scale = logScale(frames.flatMap((f) => f.residual));
-  let index = 0;
-  let timer = null;
 
-  // -- controls
-  const icon = h("path");
-  const play = h("button", { type: "button", class: "lk-play" }, h("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, icon));
-  const slider = h("input", {
-    type: "range", class: "lk-slider", min: 0, max: k - 1, step: 1, "aria-label": "Pass", ...(k === 1 && { disabled: "" }),
-  });
-  const readout = h("output", { class: "lk-readout" });
-  const caption = h("p", { class: "lk-caption", role: "status", "aria-live": "polite" });
-
-  // -- the grid
   const grid = h("div", { class: "lk-grid" });
   grid.style.setProperty("--lk-n", n);
   const heading = (text, note) => grid.append(h("div", { class: "lk-heading" }, h("span", {}, h("b", {}, text), ` ${note}`)));
@@ -143,7 +106,6 @@ function mount(root, view, pass, moved) {
   mapRow.style.setProperty("--lk-height", `${height}px`);
   grid.append(mapRow);
 
-  const key = (mark, text) => h("span", {}, h("i", { class: `lk-key ${mark}` }), text);
   const legend = h(
     "p",
     { class: "lk-legend" },
@@ -154,28 +116,8 @@ function mount(root, view, pass, moved) {
     ...(depth ? [key("lk-is-depth", "pass = depth")] : []),
   );
 
-  root.classList.add("lk-scrubber");
-  root.classList.toggle("lk-unjudged", !judged);
-  // JupyterLab would otherwise take the arrow keys for its own; it looks at the focused element, then at those around it.
-  for (const element of [play, slider]) element.dataset.lmSuppressShortcuts = "true";
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", view.title || "Predictions over passes");
-  root.append(
-    ...(view.title ? [h("p", { class: "lk-title" }, view.title)] : []),
-    h("div", { class: "lk-controls" }, play, slider, readout),
-    caption,
-    h("div", { class: "lk-scroll" }, grid),
-    legend,
-  );
-
-  function draw() {
+  function paint(index) {
     const f = frames[index];
-    root.dataset.pass = f.pass;
-    slider.value = index;
-    slider.style.setProperty("--lk-done", percent(k > 1 ? index / (k - 1) : 1));
-    slider.setAttribute("aria-valuetext", `pass ${f.pass} of ${view.passes_run}`);
-    readout.replaceChildren("pass ", h("b", {}, f.pass), ` / ${view.passes_run}`);
-    caption.textContent = f.text;
     prediction.cells.forEach((cell, i) => {
       const name = names[f.prediction[i]];
       const ok = good(f, i);
@@ -198,77 +140,18 @@ function mount(root, view, pass, moved) {
     here.textContent = f.pass;
     here.style.top = dot.style.top = percent((index + 0.5) / k);
     dot.style.left = percent(means[index]);
-    const playing = timer !== null;
-    icon.setAttribute("d", playing ? "M2 1h3v10H2zM7 1h3v10H7z" : "M2.5 .5v11l9-5.5z");
-    play.setAttribute("aria-label", playing ? "Pause" : "Play");
-    // A sentence a tick would talk over itself.
-    caption.setAttribute("aria-live", playing ? "off" : "polite");
+    return f.text;
   }
 
-  const place = (pass_) => Math.max(0, frames.findIndex((f) => f.pass === pass_));
-  const show = (pass_) => {
-    index = place(pass_);
-    draw();
-  };
-  const go = (j) => {
-    if (j === index) return;
-    index = j;
-    draw();
-    moved(frames[j].pass);
-  };
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    draw();
-  };
-  const start = () => {
-    if (index === k - 1) go(0);
-    timer = setInterval(() => (index === k - 1 || !root.isConnected ? stop() : go(index + 1)), Math.min(700, Math.max(150, 9000 / k)));
-    draw();
-  };
-  const jump = (j) => {
-    if (timer !== null) stop();
-    go(j);
-  };
-  play.addEventListener("click", () => (timer === null ? start() : stop()));
-  slider.addEventListener("input", () => jump(Number(slider.value)));
-  const pick = (event) => {
-    const box = map.getBoundingClientRect();
-    jump(Math.min(k - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * k))));
-  };
-  for (const target of [map, spark]) {
-    target.addEventListener("click", pick);
-    // Dragging with a finger scrolls the page instead.
-    target.addEventListener("pointermove", (event) => event.buttons === 1 && event.pointerType === "mouse" && pick(event));
-  }
+  const run = player(root, frames.map((f) => f.pass), view.passes_run, paint, moved);
+  for (const target of [map, spark]) run.pick(target, (_, y) => Math.floor(y * k));
+  root.classList.toggle("lk-unjudged", !judged);
+  fill(root, view.title, "Predictions over passes", run.controls, run.caption, h("div", { class: "lk-scroll" }, grid), legend);
   const observer = new ResizeObserver(() => resizers.forEach((fit) => fit()));
   observer.observe(grid);
-  show(pass);
-  return { show, stop: () => (stop(), observer.disconnect()) };
+  run.show(pass);
+  return { show: run.show, stop: () => (run.stop(), observer.disconnect()) };
 }
 
-// Live: one view of a widget whose `value` Python may move too.
-function render({ model, el }) {
-  const root = h("div");
-  el.append(root);
-  const view = mount(root, model.get("frames"), model.get("value"), (pass) => {
-    model.set("value", pass);
-    model.save_changes();
-  });
-  const follow = () => view.show(model.get("value"));
-  model.on("change:value", follow);
-  return () => {
-    model.off("change:value", follow);
-    view.stop();
-  };
-}
-
-// Published page: every scrubber that still shows its table becomes the real thing.
-for (const root of document.querySelectorAll(".lk-scrubber[data-waiting]")) {
-  const view = JSON.parse(root.querySelector("script").textContent);
-  root.removeAttribute("data-waiting");
-  root.replaceChildren(root.querySelector("style"));
-  mount(root, view, view.start, () => {});
-}
-
+const { render } = widget("lk-scrubber", mount);
 export default { render };

@@ -3,24 +3,22 @@
     trajectory --frame--> Frame (numbers of one pass) --scrub--> Scrubber (all frames, drawn by scrubber.js)
 
 `frame` is pure and holds all that is computed; scrubber.js only draws. All frames travel at once, so that the slider
-needs no kernel: the same script runs as a live widget and, inlined by `Scrubber.html`, in a page opened from disk.
+needs no kernel. How it reaches a page: `latentkit.widgets.base`.
 """
 
 import html
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from typing import Any
 
-import anywidget
-import traitlets
 from jaxtyping import Int
 from torch import Tensor
 
 from latentkit.recurrence import Trajectory
+from latentkit.widgets import base
 
-_JS, _CSS = (files(__package__).joinpath(f"scrubber.{kind}").read_text("utf-8") for kind in ("js", "css"))
+_JS, _CSS = base.script("scrubber"), base.style("scrubber")
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,8 @@ def frame(trajectory: Trajectory, k: int, *, targets: Int[Tensor, "b n"] | None 
             f"{trajectory.residuals.shape[2]} residuals; the scrubber needs as many of each: a run of `unroll`"
         )
     if k not in trajectory.passes:
-        raise ValueError(f"pass {k} was not kept; this trajectory holds passes {_ranges(trajectory.passes)}")
-    if not 0 <= example < batch:
-        raise ValueError(f"example={example}; this trajectory holds examples {_ranges(range(batch))}")
+        raise ValueError(f"pass {k} was not kept; this trajectory holds passes {base.ranges(trajectory.passes)}")
+    base.check_example(trajectory, example)
     if targets is not None and targets.shape != (batch, positions):
         raise ValueError(f"targets have shape {list(targets.shape)}; expected {[batch, positions]} [batch, positions]")
 
@@ -138,9 +135,7 @@ def scrub(
     shown = frames(trajectory, targets=targets, example=example)
     if depth is not None and depth.shape != trajectory.tokens.shape:
         raise ValueError(f"depth has shape {list(depth.shape)}; expected {list(trajectory.tokens.shape)}")
-    start = trajectory.passes[0] if start is None else start
-    if start not in trajectory.passes:
-        raise ValueError(f"start={start} was not kept; this trajectory holds passes {_ranges(trajectory.passes)}")
+    start = base.first_pass(trajectory.passes, start)
     answers = None if targets is None else targets[example].tolist()
     used = sorted({c for f in shown for c in f.predictions})
     view = {
@@ -156,18 +151,18 @@ def scrub(
                 "pass": f.pass_number,
                 "prediction": f.predictions,
                 "right": None if f.right is None else [int(r) for r in f.right],
-                "confidence": [_round(c, 2) for c in f.confidence],
-                "residual": [_round(r, 2) for r in f.residuals],
-                "mean": _round(f.mean_residual, 3),
+                "confidence": [base.rounded(c, 2) for c in f.confidence],
+                "residual": [base.rounded(r, 2) for r in f.residuals],
+                "mean": base.rounded(f.mean_residual, 3),
                 "text": f.text,
             }
             for f in shown
         ],
     }
-    return Scrubber(frames=view, value=start)
+    return Scrubber(view=view, value=start)
 
 
-class Scrubber(anywidget.AnyWidget):
+class Scrubber(base.PassWidget):
     """All frames of one example, with a slider; made by `scrub`.
 
     Attributes:
@@ -175,52 +170,29 @@ class Scrubber(anywidget.AnyWidget):
         value: the pass shown; follows the slider, and moves it.
     """
 
+    kind = "scrubber"
     _esm = _JS
     _css = _CSS
-    frames = traitlets.Dict().tag(sync=True)
-    value = traitlets.Int(1).tag(sync=True)
 
-    @traitlets.validate("value")
-    def _kept(self, proposal: traitlets.Bunch) -> int:
-        kept = [f["pass"] for f in self.frames.get("frames", [])]
-        if kept and proposal.value not in kept:
-            raise traitlets.TraitError(f"value={proposal.value}: that pass was not kept; choose from {_ranges(kept)}")
-        return proposal.value
+    @property
+    def frames(self) -> dict[str, Any]:
+        """See the class."""
+        return self.view
 
-    def html(self) -> str:
-        """The scrubber as a piece of a page: no kernel, no network; a plain table where scripts are not allowed."""
-        data = json.dumps({**self.frames, "start": self.value}, separators=(",", ":"), ensure_ascii=False)
-        return (
-            f'<div class="lk-scrubber" data-waiting><style>{_CSS}</style>{self._table()}'
-            f'<script type="application/json">{data.replace("<", chr(92) + "u003c")}</script></div>'
-            f'<script type="module">{_JS}</script>'
-        )
-
-    def _table(self) -> str:
+    def table(self) -> str:
         """The last pass, as a table."""
-        last = self.frames["frames"][-1]
-        cells = [self.frames["names"][str(c)] for c in last["prediction"]]
+        last = self.view["frames"][-1]
+        cells = [self.view["names"][str(c)] for c in last["prediction"]]
         if last["right"] is not None:
             cells = [f"{cell} {'✓' if right else '✗'}" for cell, right in zip(cells, last["right"], strict=True)]
         rows = {
             "position": range(len(cells)),
-            "input": self.frames["tokens"],
-            "target": self.frames["targets"],
+            "input": self.view["tokens"],
+            "target": self.view["targets"],
             "prediction": cells,
         }
-        body = "".join(
-            f"<tr><th>{name}</th>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-            for name, row in rows.items()
-            if row is not None
-        )
-        return f"<p>{html.escape(self.frames['title'])} {html.escape(last['text'])}</p><table>{body}</table>"
-
-    def __repr__(self) -> str:
-        return f"Scrubber({next((f['text'] for f in self.frames.get('frames', []) if f['pass'] == self.value), '')})"
-
-    def _repr_mimebundle_(self, **kwargs: dict) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**data, "text/plain": repr(self), "text/html": self.html()}, metadata
+        shown = base.table([], [[name, *row] for name, row in rows.items() if row is not None])
+        return f"<p>{html.escape(self.view['title'])} {html.escape(last['text'])}</p>{shown}"
 
 
 def _named(ids: list[int], names: Sequence[str] | None, argument: str) -> list[str]:
@@ -231,24 +203,8 @@ def _named(ids: list[int], names: Sequence[str] | None, argument: str) -> list[s
     return [names[i] for i in ids]
 
 
-def _round(x: float, digits: int) -> float | None:
-    """Significant digits; JSON has no word for a value that is not finite."""
-    return float(f"{x:.{digits}g}") if math.isfinite(x) else None
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """0 to 4, 7, 9 to 12 for ascending numbers."""
-    runs: list[list[int]] = []
-    for i in numbers:
-        if runs and i == runs[-1][1] + 1:
-            runs[-1][1] = i
-        else:
-            runs.append([i, i])
-    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)
-
-
 def _positions(numbers: list[int]) -> str:
-    ranges = _ranges(numbers)
+    ranges = base.ranges(numbers)
     if ranges.count(",") > 3:
         return f"{len(numbers)} positions"
     return f"position{'' if len(numbers) == 1 else 's'} {ranges}"

@@ -55,7 +55,7 @@ def view():
     for cell in json.loads((ROOT / f"labs/solved/{NOTEBOOK}.ipynb").read_text("utf-8"))["cells"]:
         for output in cell.get("outputs", []):
             page = "".join(output.get("data", {}).get("text/html", ""))
-            if 'class="lk-scrubber"' in page:
+            if 'class="lk-scrubber' in page:
                 return json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1])
     return pytest.fail(f"{NOTEBOOK} shows no scrubber")
 

@@ -168,7 +168,7 @@ def test_live_view_and_kernel_follow_each_other(open_page):
     page.evaluate(
         """([frames, value]) => {
             const listeners = new Set();
-            const state = { frames, value };
+            const state = { view: frames, value };
             window.saved = [];
             window.model = {
                 get: (name) => state[name],

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from latentkit.layers import BlockConfig
-from latentkit.models import Looped, LoopedConfig, Transformer, TransformerConfig
-from latentkit.tasks import WordProblem
+from latentkit.layers import BlockConfig, MixingConfig
+from latentkit.models import HRMConfig, Looped, LoopedConfig, Transformer, TransformerConfig, TRMConfig, build
+from latentkit.tasks import Batch, WordProblem
 from latentkit.training import (
     ConstantPasses,
     Curriculum,
+    DeepSupervision,
     FinalLoss,
     FitConfig,
     PlainLoss,
@@ -19,7 +21,7 @@ from latentkit.training import (
     fit,
     pick_device,
 )
-from latentkit.training.fit import learning_rate_at, step_generator
+from latentkit.training.fit import casts_once, draw_batches, learning_rate_at, step_generator
 from latentkit.training.supervision import Loss
 
 WORDS = Curriculum(WordProblem("Z2"), batch=4, low=2, high=5)
@@ -105,6 +107,24 @@ def test_the_learning_rate_is_used():
     assert moved == pytest.approx([learning_rate_at(step, FitConfig(3, warmup=2)) for step in range(3)], rel=1e-2)
 
 
+def test_a_constant_schedule_warms_up_and_stays():
+    config = FitConfig(steps=100, learning_rate=2.0, warmup=10, schedule="constant")
+    assert [learning_rate_at(step, config) for step in (0, 4, 9, 10, 99)] == pytest.approx([0.2, 1, 2, 2, 2])
+
+
+@pytest.mark.parametrize("optimiser", ["adam-atan2", "muon"])
+def test_other_optimisers_train(optimiser):
+    torch.manual_seed(0)
+    model = Transformer(TransformerConfig(3, 2, 1, BlockConfig(16, 2)))
+    words = Curriculum(WordProblem("Z2"), batch=32, low=2, high=2)
+    settings = {"batches": words, "steps": 80, "learning_rate": 1e-2, "warmup": 5, "optimiser": optimiser}
+    if optimiser == "muon" and not hasattr(torch.optim, "Muon"):  # before torch 2.9
+        with pytest.raises(ValueError, match="has no Muon"):
+            train(model, **settings)
+    else:
+        assert sum(train(model, **settings).losses[-10:]) / 10 < 0.2
+
+
 def gradient_norm(model: nn.Module) -> float:
     return math.sqrt(sum(p.grad.pow(2).sum().item() for p in model.parameters()))
 
@@ -164,6 +184,81 @@ def test_carry_is_handed_on_detached():
     assert not seen[1]["last"].requires_grad
 
 
+def test_metrics_are_kept_beside_the_losses():
+    def supervision(model, batch, generator, carry):
+        loss = PlainLoss()(model, batch, generator, carry)
+        return loss._replace(metrics={"half": loss.value.detach() / 2})
+
+    result = train(stack(), supervision)
+    assert result.metrics["half"] == pytest.approx([loss / 2 for loss in result.losses])
+
+
+def test_the_models_own_draws_are_a_function_of_seed_and_step():
+    seen = {}
+
+    def supervision(model, batch, generator, carry):
+        seen.setdefault(name, []).append(torch.rand(()).item())
+        return PlainLoss()(model, batch, generator, carry)
+
+    before = torch.get_rng_state()
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        train(stack(), supervision, seed=seed)
+        torch.rand(3)
+    torch.set_rng_state(before)
+    assert seen["one"] == seen["same"]
+    assert len(set(seen["one"] + seen["other"])) == 16
+
+
+def test_a_step_leaves_the_global_random_state_alone():
+    model = stack()
+    before = torch.get_rng_state()
+    train(model, lambda *arguments: (torch.rand(3), PlainLoss()(*arguments))[1])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_watcher_sees_every_step():
+    seen = []
+    result = fit(
+        stack(),
+        WORDS,
+        PlainLoss(),
+        FitConfig(5, ema=0.9),
+        progress=False,
+        watch=lambda step, so_far: seen.append((step, so_far.losses[-1], so_far.averaged is not None)),
+    )
+    assert seen == [(step + 1, loss, True) for step, loss in enumerate(result.losses)]
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 5, 100])
+def test_batches_drawn_ahead_are_the_same(ahead):
+    config, asked = FitConfig(steps=9, seed=3), []
+
+    def source(step, generator):
+        asked.append(step)
+        return WORDS(step, generator)
+
+    now = list(draw_batches(WORDS, config, first=2, ahead=0))
+    for done, (batch, generator) in enumerate(draw_batches(source, config, first=2, ahead=ahead)):
+        expected, expected_generator = now[done]
+        assert all(map(torch.equal, batch, expected))
+        assert torch.equal(generator.get_state(), expected_generator.get_state())
+        assert max(asked) <= min(8, 2 + done + ahead)
+    assert asked == list(range(2, 9))
+    assert len(now) == 7
+
+
+def test_an_error_in_a_batch_drawn_ahead_comes_at_its_step():
+    def source(step, generator):
+        if step == 2:
+            raise RuntimeError("no more puzzles")
+        return WORDS(step, generator)
+
+    drawn = draw_batches(source, FitConfig(steps=9), first=0, ahead=2)
+    next(drawn), next(drawn)
+    with pytest.raises(RuntimeError, match="no more puzzles"):
+        next(drawn)
+
+
 def test_a_model_of_ones_own_needs_no_config():
     """Lab 01's learners train the stack that they have built themselves."""
 
@@ -214,6 +309,70 @@ def test_bf16_runs_the_model_only(gradient_passes):
     assert runs["bf16"] != runs["fp32"]
 
 
+PUZZLE = MixingConfig(num_positions=9, d_model=16, hidden=32, token_hidden=16)
+NESTED = {
+    "HRM": (HRMConfig(4, 3, PUZZLE), 2),
+    "TRM": (TRMConfig(4, 3, PUZZLE, n=2, T=2), 3),
+    "every update": (TRMConfig(4, 3, PUZZLE, n=2, T=2), None),
+}
+
+
+def puzzles(step: int, generator: torch.Generator) -> Batch:
+    """Copy the clue, or guess: nothing that could be learned in a few steps."""
+    tokens = torch.randint(4, (8, 9), generator=generator)
+    return Batch(tokens, (tokens - 1).clamp(min=0), tokens)
+
+
+def first_gradients(config, gradient_updates, precision: str) -> torch.Tensor:
+    torch.manual_seed(0)
+    model = build(config)
+    supervision = DeepSupervision(3, gradient_updates=gradient_updates)
+    fit(model, puzzles, supervision, FitConfig(1, precision=precision, clip=1e9), progress=False)
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize(("config", "gradient_updates"), NESTED.values(), ids=NESTED)
+def test_bf16_gradients_are_right_where_passes_go_without(config, gradient_updates, monkeypatch):
+    """Each weight is cast once a step, in an update without gradient: those with gradient must still reach it."""
+    exact, rounded = (first_gradients(config, gradient_updates, precision) for precision in ("fp32", "bf16"))
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.97
+    monkeypatch.setattr("latentkit.training.fit.casts_once", lambda _: False)
+    assert torch.equal(rounded, first_gradients(config, gradient_updates, "bf16"))
+
+
+def test_a_weight_is_cast_once_a_step():
+    class Counts(TorchDispatchMode):
+        casts = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._to_copy.default and isinstance(args[0], nn.Parameter):
+                self.casts += 1
+            return function(*args, **(kwargs or {}))
+
+    config, gradient_updates = NESTED["TRM"]
+    with Counts() as counts:
+        first_gradients(config, gradient_updates, "bf16")
+    matrices = 2 * 6 + 1  # two blocks of two SwiGLUs, and the head; q is float32
+    assert counts.casts == (matrices if casts_once("cpu") else pytest.approx(6 * 12 + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what the compiler of the day deprecates in itself
+def test_compiled_updates_of_a_nested_model_in_bf16(learners_view):
+    config, gradient_updates = NESTED["HRM"]
+    losses = {}
+    for compile in (False, True):
+        torch.manual_seed(0)
+        model = build(config)
+        run = FitConfig(6, precision="bf16", compile=compile)
+        losses[compile] = fit(
+            model, puzzles, DeepSupervision(3, gradient_updates=gradient_updates), run, progress=False
+        ).losses
+        assert "update" not in vars(model)
+    assert losses[True] == pytest.approx(losses[False], abs=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what the compiler of the day deprecates in itself
 @pytest.mark.parametrize("make", [stack, loop])
@@ -255,6 +414,20 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore")  # what the compiler of the day deprecates in itself
+@pytest.mark.parametrize("compile", [False, True])
+def test_deep_supervision_on_a_gpu(compile, learners_view):
+    """Batches pinned and drawn ahead, bfloat16, compiled updates: the losses of a plain run on the CPU, roughly."""
+    config, gradient_updates = NESTED["TRM"]
+    runs = []
+    for settings in ({}, {"device": "cuda", "precision": "bf16", "compile": compile}):
+        torch.manual_seed(0)
+        supervision = DeepSupervision(3, gradient_updates=gradient_updates)
+        runs.append(fit(build(config), puzzles, supervision, FitConfig(8, **settings), progress=False).losses)
+    assert runs[1] == pytest.approx(runs[0], abs=0.05)
+
+
+@pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_training_goes_on_where_it_was_on_a_gpu(tmp_path, precision):
@@ -287,6 +460,8 @@ def test_training_goes_on_where_it_was_on_a_gpu(tmp_path, precision):
         ({"precision": "fp8"}, "precision='fp8'; choose 'fp32' or 'bf16'"),
         ({"ema": 1.0}, r"ema=1\.0"),
         ({"ema": 0.0}, r"ema=0\.0"),
+        ({"schedule": "linear"}, "schedule='linear'; choose 'cosine' or 'constant'"),
+        ({"optimiser": "sgd"}, "optimiser='sgd'; choose one of adamw, adam-atan2, muon"),
     ],
 )
 def test_config_names_what_it_refuses(fields, said):

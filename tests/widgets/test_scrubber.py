@@ -1,6 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 import torch
@@ -8,7 +7,9 @@ import traitlets
 
 from latentkit.recurrence import ArgmaxStable, RelativeStep, Trajectory, unroll
 from latentkit.widgets import Frame, frame, frames, scrub
-from latentkit.widgets.scrubber import _CSS, _JS, _ranges
+from latentkit.widgets.base import ranges
+from latentkit.widgets.scrubber import _CSS, _JS
+from tests.widgets.pages import Page, channels, contrast
 
 T, B, N, V = 6, 3, 5, 4
 
@@ -98,7 +99,7 @@ def test_many_ranges_become_a_number():
     settled = [i % 2 == 0 for i in range(12)]
     f = Frame(1, 2, [0] * 12, [1.0] * 12, None, [0.5] * 12, [0] * 12, settled)
     assert "6 positions keep" in f.text
-    assert _ranges([0, 1, 2, 4, 6, 7]) == "0 to 2, 4, 6 to 7"
+    assert ranges([0, 1, 2, 4, 6, 7]) == "0 to 2, 4, 6 to 7"
 
 
 def test_a_diverged_run_is_shown_and_is_valid_json():
@@ -162,30 +163,6 @@ def test_names_are_sent_once():
     assert widget.frames["names"] == {str(c): f"class {c}" for c in used}
 
 
-class Page(HTMLParser):
-    """Balanced tags, and the text of each script."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.scripts, self.cells = [], [], 0
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        self.cells += tag == "td"
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-
-
 def test_html_survives_hostile_names():
     hostile = ["</script><script>alert(1)</script>", "<!--", "&amp;", '"', "\u2028", "é", "\\"]
     trajectory = run()
@@ -195,7 +172,7 @@ def test_html_survives_hostile_names():
     data, script = page.scripts
     assert json.loads(data) == {**widget.frames, "start": 1}
     assert script == _JS
-    assert page.cells == 4 * N
+    assert page.tags["td"] == 4 * N
 
 
 def test_mimebundle_is_live_and_static():
@@ -210,14 +187,6 @@ def test_nothing_is_fetched_and_the_page_stays_small():
     external = re.findall(r"https?://[^\"')\s]+|@import|url\(|import ", _JS + _CSS)
     assert external == ["http://www.w3.org/2000/svg"]  # a name, not an address
     assert "</" not in _JS and "</" not in _CSS and "<!--" not in _JS
-
-
-def luminance(colour):
-    """Relative luminance as WCAG defines it, of #rgb or #rrggbb."""
-    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
-    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 PAIRS = [
@@ -238,8 +207,7 @@ def test_text_contrast(theme, judged):
     colours = {}
     for name, *pair in re.findall(r"--lk-([\w-]+): (?:var\(.*)?light-dark\((#\w+), (#\w+)\)", _CSS):
         if not (judged and name in colours):  # the second mention of a name is the unjudged one
-            colours[name] = luminance(pair[theme])
+            colours[name] = channels(pair[theme])
     colours["bad-soft"] = colours["bad-soft" if judged else "ground"]
     for text, ground in PAIRS:
-        low, high = sorted((colours[text], colours[ground]))
-        assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+        assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)

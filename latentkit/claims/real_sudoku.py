@@ -1,0 +1,310 @@
+"""Lab 05, second half: 9x9 Sudokus as published, with and without the symmetries of the puzzle built in."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from latentkit.analysis.guessing import guessing_restarts
+from latentkit.analysis.reliability import Restarts, auc, restarts, select
+from latentkit.claims.depth_wall import steps_for
+from latentkit.claims.experiment import Arm, Budget, Claim, Metrics, Results
+from latentkit.claims.ledger import Source, Verdict
+from latentkit.claims.puzzles import SEGMENTS, curriculum, measure_puzzles, puzzle_arm
+from latentkit.layers import MixingConfig
+from latentkit.models import SudokuGraph, SudokuGraphConfig, TRMConfig
+from latentkit.recurrence import DepthRecurrent, advance, unroll
+from latentkit.tasks import Batch, Sudoku
+from latentkit.tasks.puzzles import PuzzleSet, read_sudoku_csv
+from latentkit.training import ACT, DeepSupervision, FitConfig, PermutationCrossEntropy
+
+BANDS = ("singles", "medium", "hard", "extreme")
+PASSES = (16, 64, 256)
+EASY = Sudoku(3, 3, "sudoku-9x9-easy")
+GRAPH = SudokuGraphConfig(3, 3)
+GRAPH_RECIPE = FitConfig(
+    steps=2000, learning_rate=1e-2, weight_decay=0.01, betas=(0.9, 0.95), warmup=100, ema=0.99, optimiser="muon"
+)
+# Eight passes a segment, a loss after each; a puzzle leaves after four segments, or with probability 1/2 once solved.
+GRAPH_SUPERVISION = DeepSupervision(
+    4, passes=8, halting=None, loss=PermutationCrossEntropy(3, 3), every_pass=True, leave=0.5
+)
+
+
+class RealSudoku:
+    """The published puzzles of the file that `--data` names; it is opened when the first puzzle is asked for."""
+
+    name = "sudoku, published puzzles"
+    vocab_size, num_classes, num_positions = 10, 9, 81
+
+    def __repr__(self) -> str:
+        return "RealSudoku()"
+
+    @cached_property
+    def puzzles(self) -> PuzzleSet:
+        """All rows of the file."""
+        if not os.environ.get("LATENTKIT_DATA"):
+            raise ValueError("which file? `latentkit reproduce ID --data FILE`; the course ships no published puzzles")
+        return read_sudoku_csv(Path(os.environ["LATENTKIT_DATA"]))
+
+    @cached_property
+    def task(self) -> Sudoku:
+        """The task on its train split; symmetries would show a symmetric model nothing new."""
+        return Sudoku(3, 3, self.puzzles, augment=False)
+
+    def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
+        """Puzzles of the train split."""
+        return self.task.sample(batch, length, generator)
+
+
+OWN = Sudoku(3, 3, "sudoku-9x9", augment=False)
+REAL = RealSudoku()
+
+
+def graph_arm(name: str, task: Any, config: SudokuGraphConfig = GRAPH, steps: int = GRAPH_RECIPE.steps) -> Arm:
+    """The symmetric recurrence, trained on one source of puzzles."""
+    return Arm(name, config, replace(curriculum(task), batch=8), replace(GRAPH_RECIPE, steps=steps), GRAPH_SUPERVISION)
+
+
+def _graph_arms(budget: Budget) -> Sequence[Arm]:
+    steps = steps_for(budget, GRAPH_RECIPE.steps)
+    return [graph_arm("generated", OWN, steps=steps), graph_arm("published", REAL, steps=steps)]
+
+
+@torch.no_grad()
+def marked_runs(
+    model: nn.Module, batch: Batch, marks: Sequence[int], seed: int = 0, chunk: int = 64
+) -> dict[int, Restarts]:
+    """One run of each puzzle, looked at after each of `marks` passes."""
+    model = cast(DepthRecurrent, model)
+    found: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {mark: [] for mark in marks}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for tokens in batch.tokens.split(chunk):
+            context = model.encode(tokens)
+            state, done = model.initial_state(context), 0
+            for mark in marks:
+                if mark - done > 3:
+                    state = advance(model, state, context, mark - done - 3)
+                end = unroll(model, tokens, min(3, mark - done), keep="last", state=state)
+                state, done = end.states[-1], mark
+                confidence = end.logits[-1].softmax(-1).amax(-1).amin(-1)
+                found[mark].append((end.predictions[-1], -end.residuals.mean((0, 2)), confidence))
+    runs = {}
+    for mark, parts in found.items():
+        predictions, residual, confidence = (torch.cat(column)[None] for column in zip(*parts, strict=True))
+        runs[mark] = Restarts(predictions, {"residual": residual, "min_confidence": confidence})
+    return runs
+
+
+def _measure_graph(model: nn.Module, arm: Arm) -> Metrics:
+    """Exact accuracy by band after each number of passes, and which signal tells right from wrong."""
+    metrics: Metrics = {}
+    sources = {"real": REAL.puzzles} if arm.name == "published" else {"real": REAL.puzzles, "own": OWN.puzzles}
+    for source, puzzles in sources.items():
+        for band in BANDS:
+            batch = puzzles.select(split="test", band=band, limit=None if source == "real" else 100).batch()
+            for passes, run in marked_runs(model, batch, PASSES).items():
+                right = (run.predictions[0] == batch.targets).all(-1)
+                metrics[f"{source}_{band}@{passes}"] = _percent(right)
+            metrics[f"{source}_{band}_n"] = len(right)
+            for name, signal in run.signals.items():
+                if 20 <= int(right.sum()) <= len(right) - 20:
+                    metrics[f"auc_{name}_{source}_{band}"] = round(auc(signal[0], right), 3)
+    if arm.name == "published":
+        return metrics
+    batch = REAL.puzzles.select(split="test", band="hard", limit=80).batch()
+    run = marked_runs(model, batch, (1024,))[1024]
+    metrics["first80_hard@1024"] = _percent((run.predictions[0] == batch.targets).all(-1))
+    return metrics
+
+
+BREADTHS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def _measure_breadth(model: nn.Module, arm: Arm) -> Metrics:
+    """Restarts on hard and extreme puzzles: plain ones, and ones that hold two guesses."""
+    metrics: Metrics = {}
+    for band, limit in (("hard", 80), ("extreme", 60)):
+        batch = REAL.puzzles.select(split="test", band=band, limit=limit).batch()
+        if band == "hard":
+            plain = restarts(cast(DepthRecurrent, model), batch.tokens, PASSES[-1], 16)
+            right = (plain.predictions == batch.targets).all(-1)
+            metrics["single_hard"], metrics["any16_hard"] = _percent(right), _percent(right.any(0))
+            for name, signal in plain.signals.items():
+                metrics[f"by16_{name}_hard"] = _percent((select(plain, name) == batch.targets).all(-1))
+                metrics[f"auc16_{name}_hard"] = round(auc(signal.flatten(), right.flatten()), 3)
+        held = guessing_restarts(cast(SudokuGraph, model), batch.tokens, PASSES[-1], BREADTHS[-1])
+        best = [select(first(held, breadth), "min_confidence") for breadth in BREADTHS]
+        metrics[f"guessing_{band}"] = [_percent((answer == batch.targets).all(-1)) for answer in best]
+        metrics[f"guessing64_{band}"] = metrics[f"guessing_{band}"][-1]
+    return metrics
+
+
+def first(found: Restarts, breadth: int) -> Restarts:
+    """The first `breadth` restarts of many."""
+    return Restarts(found.predictions[:breadth], {name: signal[:breadth] for name, signal in found.signals.items()})
+
+
+def _percent(right: Tensor) -> float:
+    return round(100 * float(right.float().mean()), 1)
+
+
+BARS = {"singles": 95, "medium": 87, "hard": 68}
+
+
+def _judge_graph(results: Results) -> Verdict:
+    def reached(arm: str) -> list[bool]:
+        runs = results[arm]
+        return [sum(run[f"real_{band}@256"] for run in runs) / len(runs) >= bar for band, bar in BARS.items()]
+
+    best = max((reached(arm) for arm in results), key=sum)
+    return "reproduced" if all(best) else "partly" if any(best) else "not reproduced"
+
+
+def _judge_moonshot(results: Results) -> Verdict:
+    runs = results["generated"]
+    hard, extreme = (sum(run[f"guessing64_{band}"] for run in runs) / len(runs) for band in ("hard", "extreme"))
+    return (
+        "reproduced" if hard >= 90 and extreme >= 30 else "partly" if hard >= 90 or extreme >= 30 else "not reproduced"
+    )
+
+
+UNSHARED_PASSES = 16
+
+
+def _control_arms(budget: Budget) -> Sequence[Arm]:
+    """Sixteen steps with and without shared weights; loss after the last, no state carried."""
+    once = DeepSupervision(1, passes=16, halting=None, loss=PermutationCrossEntropy(3, 3))
+    steps = steps_for(budget, 700)
+
+    def arm(name: str, config: SudokuGraphConfig, passes: int) -> Arm:
+        return replace(graph_arm(name, OWN, config, steps), supervision=replace(once, passes=passes))
+
+    return [
+        arm("shared", GRAPH, 16),
+        arm("unshared", replace(GRAPH, layers=16), 1),
+        arm("unshared-same-parameters", SudokuGraphConfig(3, 3, channels=4, hidden=11, layers=16), 1),
+    ]
+
+
+def _measure_control(model: nn.Module, arm: Arm) -> Metrics:
+    metrics: Metrics = {}
+    layers = arm.config.layers
+    marks = [passes // layers for passes in PASSES]
+    for band in BANDS:
+        batch = OWN.puzzles.select(split="test", band=band, limit=100).batch()
+        for passes, run in zip(PASSES, marked_runs(model, batch, marks).values(), strict=True):
+            metrics[f"{band}@{passes}"] = _percent((run.predictions[0] == batch.targets).all(-1))
+    for passes in PASSES:
+        metrics[f"mean@{passes}"] = round(sum(metrics[f"{band}@{passes}"] for band in BANDS) / len(BANDS), 1)
+    return metrics
+
+
+def _judge_control(results: Results) -> Verdict:
+    """At equal depth the shared step against both unshared ones, and what running longer adds."""
+
+    def mean(arm: str, passes: int) -> float:
+        return sum(run[f"mean@{passes}"] for run in results[arm]) / len(results[arm])
+
+    unshared = max(mean(arm, 16) for arm in results if arm != "shared")
+    at_equal_depth, longer = mean("shared", 16) >= unshared, mean("shared", 256) > unshared + 5
+    return "reproduced" if at_equal_depth and longer else "partly" if longer or at_equal_depth else "not reproduced"
+
+
+def _easy_arms(budget: Budget) -> Sequence[Arm]:
+    config = TRMConfig(EASY.vocab_size, EASY.num_classes, MixingConfig(num_positions=81, init_gain=0.75))
+    return [puzzle_arm("trm", config, DeepSupervision(SEGMENTS, halting=ACT()), steps_for(budget, 1000), EASY)]
+
+
+def _judge_easy(results: Results) -> Verdict:
+    mean = sum(run["exact@16"] for run in results["trm"]) / len(results["trm"])
+    return "reproduced" if mean >= 85 else "partly" if mean >= 50 else "not reproduced"
+
+
+WANTED = "published 9x9 Sudokus with the columns split, source, puzzle, solution and band"
+
+CLAIMS = [
+    Claim(
+        id="trm-sudoku9",
+        lab="05",
+        statement="Without any structure of the puzzle, token mixing over 81 cells learns 9x9 Sudokus with 43 blanks.",
+        source=Source(
+            "Jolicoeur-Martineau 2025",
+            "results",
+            "TRM with token mixing 87.4% of Sudoku-Extreme, with 5M parameters",
+            "jolicoeur2025less",
+        ),
+        arms=_easy_arms,
+        measure=measure_puzzles,
+        judge=_judge_easy,
+        rule="reproduced if at least 85% of held-out puzzles are right after 16 segments, as a mean over seeds; partly "
+        "if at least 50%",
+        ship={"trm": "sudoku9-trm.safetensors"},
+        note="500 training puzzles with 38 clues, all solvable by singles; four CPU minutes a seed.",
+    ),
+    Claim(
+        id="sudoku-graph",
+        lab="05",
+        statement="A recurrence of fewer than 5,000 weights that shares them over cells, digits and passes solves "
+        "published 9x9 Sudokus.",
+        source=Source(
+            "Palm, Paquet, Winther 2018",
+            "Sudoku",
+            "recurrent relational networks, with messages between cells, solve 96.6% of Sudokus with 17 clues",
+            "palm2018recurrent",
+        ),
+        arms=_graph_arms,
+        measure=_measure_graph,
+        judge=_judge_graph,
+        rule="reproduced if one of the two trainings, as a mean over seeds and after 256 passes, solves at least 95% "
+        "of the singles band, 87% of medium and 68% of hard of the published test split; partly if it reaches one",
+        ship={"generated": "sudoku-graph.safetensors"},
+        data=WANTED,
+        note="generated: trained on the course's own puzzles, which anybody can repeat. published: on the train split "
+        "of the file.",
+    ),
+    Claim(
+        id="sudoku-guessing",
+        lab="05",
+        statement="Restarts that each hold two guesses, drawn from the model's belief, solve hard and extreme Sudokus.",
+        source=Source(
+            "our addition",
+            "none",
+            "Huang, Geng and Kolter 2026 restart from random states only; holding a guess is random search around them",
+            "huang2026equilibrium",
+        ),
+        arms=lambda budget: _graph_arms(budget)[:1],
+        measure=_measure_breadth,
+        judge=_judge_moonshot,
+        rule="reproduced if, with at most 64 restarts of at most 256 passes and as means over seeds, at least 90% of "
+        "the hard and 30% of the extreme published test puzzles (the first 80 and 60 of the test split) are right; "
+        "partly if one of the two holds",
+        data=WANTED,
+        note="No rule of Sudoku is consulted: the run whose least certain cell is most certain gives the answer.",
+    ),
+    Claim(
+        id="sudoku-sharing",
+        lab="05",
+        statement="At equal depth shared weights are no worse than unshared ones, and only shared ones can be run "
+        "longer.",
+        source=Source(
+            "Dehghani et al. 2019",
+            "universal transformers",
+            "weights shared over depth; what sharing is worth at equal depth, no paper on Sudoku says",
+            "dehghani2019universal",
+        ),
+        arms=_control_arms,
+        measure=_measure_control,
+        judge=_judge_control,
+        rule="reproduced if, on the course's own test puzzles and as means over seeds and bands, the shared step is "
+        "at least as good after 16 passes as both networks of 16 unshared steps (of equal width, of equal parameters), "
+        "and is better than both by more than 5 points after 256; partly if one of the two holds",
+        note="Unshared networks run longer by running all of their steps again.",
+    ),
+]

@@ -1,0 +1,162 @@
+"""Sudoku of any box shape: fill the grid so that every row, column and box holds each digit once.
+
+    token at a cell     0 for a blank, else the digit that is given
+    target at a cell    its digit in the one solution, less 1
+    depth of a cell     rounds of parallel naked and hidden singles until it is known; 0 for givens
+
+Singles are the two steps that need no guess: a cell with one candidate left, a digit with one place left. A cell that
+they never reach gets the puzzle's last round plus one; such puzzles need a guess, or reasoning of more than one step.
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from latentkit.paths import find
+from latentkit.style import BLUE, INK, RIGHT, WRONG
+from latentkit.tasks import Batch, accuracy_by_depth
+from latentkit.tasks.puzzles import PuzzleSet, read_sudoku_csv
+from latentkit.tasks.sudoku_solver import Board, breaks_rules
+from latentkit.tasks.sudoku_symmetry import random_symmetries
+
+
+class Sudoku:
+    """Sudoku with boxes of `box_rows` x `box_cols` cells: (2, 2) is 4x4, (2, 3) is 6x6, (3, 3) is 9x9.
+
+    Attributes:
+        puzzles: the set, or the name of a shipped one (default: sudoku-4x4, sudoku-6x6 or sudoku-9x9).
+        augment: whether `sample` puts a fresh random symmetry on every puzzle.
+        side: digits; num_positions: cells.
+
+    Raises:
+        ValueError: a box that no board has; puzzles of another size.
+        FileNotFoundError: no shipped set of that name; the message lists them.
+    """
+
+    def __init__(self, box_rows: int, box_cols: int, puzzles: PuzzleSet | str | None = None, augment: bool = True):
+        self.board = Board(box_rows, box_cols)
+        self.side, self.num_positions = self.board.side, self.board.cells
+        self.vocab_size, self.num_classes = self.side + 1, self.side
+        self.token_names = [".", *(str(digit) for digit in range(1, self.side + 1))]
+        self.class_names = self.token_names[1:]
+        puzzles = f"sudoku-{self.side}x{self.side}" if puzzles is None else puzzles
+        self.name = puzzles if isinstance(puzzles, str) else "sudoku"
+        self._puzzles, self.augment = find(f"puzzles/{puzzles}.csv") if isinstance(puzzles, str) else puzzles, augment
+        if not isinstance(self._puzzles, Path):
+            self._check_size(self._puzzles)
+
+    @cached_property
+    def puzzles(self) -> PuzzleSet:
+        """The set; a shipped file is read when its first puzzle is asked for."""
+        if not isinstance(self._puzzles, Path):
+            return self._puzzles
+        puzzles = read_sudoku_csv(self._puzzles, self.board)
+        self._check_size(puzzles)
+        return puzzles
+
+    def _check_size(self, puzzles: PuzzleSet) -> None:
+        if puzzles.tokens.shape[1] != self.num_positions:
+            rows, cols = self.board.box_rows, self.board.box_cols
+            raise ValueError(
+                f"puzzles of {puzzles.tokens.shape[1]} cells; boxes of {rows}x{cols} make {self.num_positions}"
+            )
+
+    def _split(self, name: str) -> PuzzleSet:
+        return self.puzzles.select(split=name) if name in set(self.puzzles.split) else self.puzzles
+
+    @cached_property
+    def _train(self) -> tuple[np.ndarray, ...]:
+        return tuple(field.numpy() for field in self._split("train").batch())
+
+    @cached_property
+    def _test(self) -> PuzzleSet:
+        return self._split("test")
+
+    def __repr__(self) -> str:
+        augment = "" if self.augment else ", augment=False"
+        return f"Sudoku({self.board.box_rows}, {self.board.box_cols}, {self.name!r}{augment})"
+
+    def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
+        """Puzzles of the train split (of all, where the set has none), drawn with replacement.
+
+        Raises:
+            ValueError: batch below 1; length other than the number of cells.
+        """
+        if batch < 1 or length != self.num_positions:
+            raise ValueError(
+                f"batch={batch}, length={length}; batch must be at least 1 and length {self.num_positions}, one a cell"
+            )
+        tokens, targets, depth = self._train
+        rows = torch.randint(len(tokens), (batch,), generator=generator).numpy()
+        tokens, solution, depth = tokens[rows], targets[rows] + 1, depth[rows]
+        if self.augment:
+            seed = int(torch.randint(2**62, (), generator=generator))
+            symmetries = random_symmetries(batch, self.board, np.random.default_rng(seed))
+            tokens, solution = symmetries.apply(tokens), symmetries.apply(solution)
+            depth = np.take_along_axis(depth, symmetries.cells, 1)
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(solution - 1), torch.from_numpy(depth))
+
+    def test(self, limit: int | None = None) -> Batch:
+        """The test split (all, where the set has none) as it is in the file; the first `limit` puzzles of it."""
+        return self._test[:limit].batch()
+
+    def score(self, logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Tensor, " m"]:
+        """Accuracy of cells at each depth; the first entry is for the givens."""
+        return accuracy_by_depth(logits, batch)
+
+    def exact(self, logits: Float[Tensor, "b n v"], batch: Batch) -> Bool[Tensor, " b"]:
+        """Puzzles with every cell right."""
+        return (logits.argmax(-1).cpu() == batch.targets.cpu()).all(1)
+
+    def check(self, tokens: Int[Tensor, "b n"], answer: Int[Tensor, "b n"]) -> Bool[Tensor, " b"]:
+        """Puzzles that `answer` (classes, digit - 1) solves by the rules: no digit twice, every given kept."""
+        digits = answer.cpu() + 1
+        broken = torch.from_numpy(breaks_rules(digits.numpy(), self.board))
+        kept = (tokens.cpu() == 0) | (tokens.cpu() == digits)
+        return (kept & ~broken).all(1)
+
+    def show(
+        self,
+        batch: Batch,
+        logits: Float[Tensor, "b n v"] | None = None,
+        example: int = 0,
+        previous: Float[Tensor, "b n v"] | None = None,
+    ) -> Figure:
+        """One board: givens bold; a wrong digit hatched and crossed; a ring where the digit was another before.
+
+        Without logits the blanks stay empty. `previous` are the logits of an earlier pass.
+        """
+        tokens, targets, _ = (field[example].tolist() for field in batch)
+        answer = None if logits is None else logits[example].argmax(-1).tolist()
+        before = answer if previous is None else previous[example].argmax(-1).tolist()
+        figure, axes = plt.subplots(figsize=(0.42 * self.side + 0.2, 0.42 * self.side + 0.2))
+        for cell, (given, target) in enumerate(zip(tokens, targets, strict=True)):
+            row, column = divmod(cell, self.side)
+            wrong = answer is not None and answer[cell] != target
+            colour = "none" if answer is None or (given and not wrong) else WRONG if wrong else RIGHT
+            hatch = "///" if wrong else ""
+            axes.add_patch(
+                plt.Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="0.75", linewidth=0.8, hatch=hatch)
+            )
+            digit = given or (answer[cell] + 1 if answer is not None else 0)
+            if digit:
+                weight = "bold" if given else "normal"
+                axes.text(column + 0.5, row + 0.52, str(digit), ha="center", va="center", fontsize=11, weight=weight)
+            if wrong:
+                axes.text(column + 0.84, row + 0.2, "✗", ha="center", va="center", fontsize=6)
+            if answer is not None and before is not None and answer[cell] != before[cell]:
+                axes.add_patch(plt.Circle((column + 0.5, row + 0.5), 0.4, fill=False, edgecolor=BLUE, linewidth=1.4))
+        for line in range(self.side + 1):
+            for at, draw in ((self.board.box_rows, axes.hlines), (self.board.box_cols, axes.vlines)):
+                if line % at == 0:
+                    draw(line, 0, self.side, color=INK, linewidth=1.6)
+        axes.set(xlim=(-0.06, self.side + 0.06), ylim=(self.side + 0.06, -0.06), aspect="equal")
+        axes.axis("off")
+        plt.close(figure)  # the notebook shows the returned figure once, not twice
+        return figure

@@ -1,0 +1,59 @@
+"""Random runs to show: what the tests of the widgets, in Python and in the browser, share."""
+
+import torch
+
+from latentkit.recurrence import Trajectory
+from latentkit.widgets import board, latent_path, maze_board, pca_paths, scrub, surface
+
+PASSES = 6
+BOX = (2, 3)
+SIDE = 6
+HALT = (-3.0, -1.0, 0.5, -0.5, 2.0, 3.0)
+HOSTILE = '</script><script>alert(1)</script><!-- &amp; " \u2028 é \\'
+MAZE = ["#####", "#S  #", "# # #", "#  G#", "#####"]
+
+
+def random_run(tokens, classes, seed=0, halt=None, passes=PASSES, kept=None):
+    """Random logits and states of width 3; distances that shrink."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = tuple(range(1, passes + 1)) if kept is None else kept
+    b, n = tokens.shape
+    states = tuple(torch.randn(b, n, 3, generator=generator) for _ in kept)
+    logits = 3 * torch.randn(len(kept), b, n, classes, generator=generator)
+    residuals = torch.rand(passes, b, n, generator=generator) * 0.5 ** torch.arange(passes)[:, None, None]
+    halts = None if halt is None else torch.tensor([halt[k - 1] for k in kept])[:, None].expand(-1, b).contiguous()
+    return Trajectory(tokens, kept, states, logits, residuals, torch.zeros(b, n, dtype=torch.long), halts)
+
+
+def sudoku_run(batch=2, box=BOX, seed=0, halt=HALT, classes=None, **options):
+    """Tokens, a run whose logits favour the answers more and more, and targets; half of the cells are given."""
+    generator = torch.Generator().manual_seed(seed + 100)
+    side = box[0] * box[1]
+    targets = torch.randint(side, (batch, side * side), generator=generator)
+    given = torch.rand(targets.shape, generator=generator) < 0.5
+    run = random_run(torch.where(given, targets + 1, 0), classes or side, seed, halt, **options)
+    favour = torch.nn.functional.one_hot(targets, classes or side) * torch.tensor(run.passes)[:, None, None, None]
+    run.logits.add_(1.2 * favour)
+    return run, targets
+
+
+def maze_run(halt=None, **options):
+    """One maze of 5 x 5 cells, with the path down the left side."""
+    tokens = torch.tensor([["# SG".index(c) for row in MAZE for c in row]])
+    targets = torch.tensor([[int(c) for row in ("00000", "01000", "01000", "01110", "00000") for c in row]])
+    return random_run(tokens, 2, seed=2, halt=halt, **options), targets
+
+
+def one_of_each(title=""):
+    """The widgets by the name of their files, each showing something that can be told from its neighbours."""
+    run, targets = sudoku_run()
+    maze, answers = maze_run(halt=HALT)
+    right = torch.tensor([True, False])
+    shares = {f"band {title}": [[0.125, 0.5], [0.25, 1.0]], "other": [[0.0, 0.5], [float("nan"), 0.75]]}
+    return {
+        "scrubber": scrub(run, targets=targets, title=title),
+        "board": board(run, box=BOX, targets=targets, title=title),
+        "maze": maze_board(maze, targets=answers, title=title),
+        "latent_path": latent_path(pca_paths(run), right=right, labels=["a", f"b {title}"], title=title),
+        "surface": surface(shares, [4, 8], [1, 2], number=dict.fromkeys(shares, 40), title=title),
+    }
