@@ -4,11 +4,12 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 FLOORS := .venv-floors
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 READY := $(VENV)/.latentkit
 
 .DEFAULT_GOAL := help
-.PHONY: help lab doctor test test-fast lint types format labs book wheel floors clean
+.PHONY: help lab doctor test test-fast lint types format labs book wheel floors bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -52,8 +53,14 @@ floors: ## the fast tests under the lowest versions that pyproject.toml allows, 
 	$(FLOORS)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(FLOORS)/bin/python -m pytest -q -W default --ignore=tests/browser --ignore=tests/book $(ARGS)
 
+bench: $(READY) ## time a training step against other packages, in an environment of its own; writes data/benchmarks/
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
+	$(BENCH)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
 clean: ## remove what was built (the environment stays; rm -r .venv for that too)
-	rm -rf book/_build dist .reports .pytest_cache .mypy_cache .ruff_cache .hypothesis $(FLOORS)
+	rm -rf book/_build dist .reports .pytest_cache .mypy_cache .ruff_cache .hypothesis $(FLOORS) $(BENCH)
 	find . -path ./$(VENV) -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 $(VENV)/.requirements: requirements.txt

@@ -286,7 +286,7 @@ class MixingBlock(nn.Module):
 
 
 class MixingStack(nn.Sequential):
-    """Mixing blocks, each with its own weights, drawn as in the papers: truncated normal, std 1/sqrt(fan-in)."""
+    """Mixing blocks, each with its own weights, drawn as in the papers: truncated normal, std gain / sqrt(fan-in)."""
 
     def __init__(self, config: MixingConfig, num_layers: int):
         if num_layers < 1:

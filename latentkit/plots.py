@@ -197,12 +197,11 @@ def pass_curves(
         x, colour = first + np.arange(values.shape[1]), CYCLE[i % len(CYCLE)]
         mean = np.exp(np.log(values).mean(0)) if log else values.mean(0)
         axes.fill_between(x, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
-        axes.plot(x, mean, color=colour, label=label, marker="osD^vP*"[i % 7], markersize=3.5)
+        every = max(1, len(x) // 24)
+        axes.plot(x, mean, color=colour, label=label, marker="osD^vP*"[i % 7], markersize=3.5, markevery=every)
     for label, level in (lines or {}).items():
         axes.axhline(level, color=GREY, linestyle=":", linewidth=1.4)
-        axes.annotate(
-            label, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY, fontsize=9
-        )
+        axes.annotate(label, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color=GREY, fontsize=9)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if log:
         axes.set_yscale("log")

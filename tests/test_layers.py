@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -6,7 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from latentkit.layers import Attention, Block, BlockConfig, PositionBias, TokenEmbedding, check_tokens, count_parameters
+from latentkit.layers import (
+    Attention,
+    Block,
+    BlockConfig,
+    MixingBlock,
+    MixingConfig,
+    MixingStack,
+    PositionBias,
+    PuzzleEmbedding,
+    SwiGLU,
+    TokenEmbedding,
+    check_tokens,
+    count_parameters,
+    rms_norm,
+    rotate,
+    rotation_table,
+    truncated_normal_,
+)
+from tests.models import naive
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
@@ -171,6 +190,141 @@ def test_tokens_at_the_edges_are_accepted():
 def test_block_config_names_what_it_refuses(fields, said):
     with pytest.raises(ValueError, match=said):
         BlockConfig(**fields)
+
+
+# -- the post-norm block of HRM, TRM and EqR
+
+
+def test_rms_norm_by_hand():
+    x = torch.tensor([[3.0, 4, 0, 0], [0, 0, 0, 0]])
+    assert rms_norm(x)[0].tolist() == pytest.approx([3 / math.sqrt(6.25 + 1e-5), 4 / math.sqrt(6.25 + 1e-5), 0, 0])
+    assert rms_norm(x)[1].tolist() == [0, 0, 0, 0]
+    torch.testing.assert_close(rms_norm(random(3, 5)), nn.functional.rms_norm(random(3, 5), (5,), eps=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out"), [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)]
+)
+def test_rms_norm_is_taken_in_float32_at_least(dtype, out):
+    assert rms_norm(torch.ones(2, 3, dtype=dtype)).dtype == out
+
+
+def test_rotary_positions_turn_pairs_of_channels():
+    x, table = random(1, 2, 5, 6), rotation_table(5, 6)
+    for head in range(2):
+        for position in range(5):
+            expected = naive.turned(x[0, head, position], position)
+            torch.testing.assert_close(rotate(x, table)[0, head, position], expected, rtol=0, atol=1e-6)
+
+
+def test_rotary_scores_depend_on_distance_alone():
+    q, k = random(6, seed=1), random(6, seed=2)
+    rows = [rotate(v.expand(1, 1, 5, 6), rotation_table(5, 6).double())[0, 0] for v in (q, k)]
+    scores = rows[0] @ rows[1].T
+    for offset in range(-4, 5):
+        diagonal = scores.diagonal(offset)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("kind", naive.BLOCKS)
+def test_a_mixing_stack_equals_a_loop_over_numbers(kind, norm):
+    stack = randomise(MixingStack(replace(naive.BLOCKS[kind], norm=norm), 2))
+    x = random(2, 4, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(stack(x), naive.stack(stack, x), rtol=0, atol=1e-6)
+
+
+def test_a_grid_sees_its_neighbours_and_no_cell_farther():
+    block = randomise(MixingBlock(MixingConfig(16, 4, 4, "grid")))
+    x = random(1, 16, 4).requires_grad_()
+    (gradient,) = torch.autograd.grad(block(x)[0, 5].sum(), x)
+    assert gradient[0].abs().sum(-1).nonzero().flatten().tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+
+
+@settings(deadline=None, max_examples=15, derandomize=True)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from(["attention", "tokens", "grid"]))
+def test_any_mixing_shape_works_and_mixes(b, side, width, mixer):
+    config = MixingConfig(side**2, 2 * width, width, mixer, token_hidden=width, num_heads=2)
+    stack = randomise(MixingStack(config, 1))
+    x = random(b, side**2, 2 * width).requires_grad_()
+    out = stack(x)
+    assert out.shape == x.shape
+    (gradient,) = torch.autograd.grad(out[:, 0].pow(3).sum(), x)
+    assert (gradient[:, -1].abs().sum(-1) > 0).all() or (mixer == "grid" and side > 2) or width == 1
+
+
+def test_a_swiglu_of_the_papers_size_has_its_three_matrices():
+    assert count_parameters(SwiGLU(512, 1536).to("meta")) == 3 * 512 * 1536
+
+
+@pytest.mark.parametrize("std", [0.05, 1.0])
+def test_the_truncated_normal_has_its_std_after_the_cut(std):
+    """With a million draws the std is known to 0.1%; torch's own function would leave 0.88 of it."""
+    torch.manual_seed(0)
+    draws = truncated_normal_(torch.empty(1000, 1000), std)
+    assert draws.std().item() == pytest.approx(std, rel=3e-3)
+    assert draws.mean().item() == pytest.approx(0, abs=4e-3 * std)
+    edge = 2 * std / 0.8796256610342398
+    assert 0.99 * edge < draws.max() <= edge
+    assert -0.99 * edge > draws.min() >= -edge
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.5])
+@pytest.mark.parametrize("mixer", ["attention", "tokens", "grid"])
+def test_first_weights_have_std_gain_over_root_fan_in(mixer, gain):
+    torch.manual_seed(0)
+    config = MixingConfig(121, 96, 120, mixer, token_hidden=110, num_heads=4, init_gain=gain)
+    for name, weight in MixingStack(config, 2).named_parameters():
+        assert weight.std().item() == pytest.approx(gain * weight[0].numel() ** -0.5, rel=0.03), name
+
+
+@pytest.mark.parametrize("positions", ["learned", "none"])
+def test_an_embedded_puzzle_has_unit_variance(positions):
+    torch.manual_seed(0)
+    embed = PuzzleEmbedding(500, MixingConfig(400, 128), positions)
+    x = embed(torch.randint(500, (4, 400)))
+    assert x.std().item() == pytest.approx(1, rel=0.02)
+    table = embed.embed.token.weight
+    assert table.std().item() == pytest.approx(128**-0.5, rel=0.02)
+    if positions == "none":
+        torch.testing.assert_close(embed(torch.full((1, 400), 7))[0, 3], 128**0.5 * table[7])
+
+
+@pytest.mark.parametrize("positions", ["learned", "none"])
+@pytest.mark.parametrize("n", [3, 5])
+def test_a_puzzle_of_another_size_is_refused(positions, n, learners_view):
+    with pytest.raises(ValueError, match=f"{n} (cells|positions), but this model .* (exactly|only) "):
+        PuzzleEmbedding(5, MixingConfig(4, 8), positions)(torch.zeros(1, n, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"num_positions": 0}, "num_positions=0; every size .* at least 1"),
+        ({"hidden": 0, "token_hidden": -1}, "hidden=0, token_hidden=-1"),
+        ({"mixer": "conv"}, "mixer='conv'; choose 'attention', 'tokens' or 'grid'"),
+        ({"norm": "none"}, "norm='none'; choose 'post' or 'pre'"),
+        ({"mixer": "grid", "num_positions": 48}, "num_positions=48 is no square grid"),
+        ({"mixer": "attention", "num_heads": 3}, "d_model=64 is not a multiple of num_heads=3"),
+        ({"rotary": True}, "rotary=True with mixer='tokens'"),
+        ({"rotary": True, "mixer": "attention", "num_heads": 64}, "1 channels a head"),
+        ({"init_gain": 0.0}, "init_gain=0.0; it must be above 0"),
+    ],
+)
+def test_mixing_config_names_what_it_refuses(fields, said, learners_view):
+    with pytest.raises(ValueError, match=said):
+        MixingConfig(**{"num_positions": 49, **fields})
+
+
+def test_a_stack_needs_a_layer():
+    with pytest.raises(ValueError, match="num_layers=0; a stack needs at least 1 layer"):
+        MixingStack(MixingConfig(4), 0)
+
+
+def test_positions_are_learned_or_not(learners_view):
+    with pytest.raises(ValueError, match="positions='rope'; choose 'learned' or 'none'"):
+        PuzzleEmbedding(5, MixingConfig(4), "rope")
 
 
 def test_count_parameters_counts_what_is_trained():

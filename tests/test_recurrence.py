@@ -11,6 +11,8 @@ from latentkit.models import Looped, LoopedConfig
 from latentkit.recurrence import (
     ArgmaxStable,
     FixedPasses,
+    HaltValue,
+    Nested,
     OutputKL,
     RelativeStep,
     TimeRecurrent,
@@ -176,6 +178,72 @@ def test_a_bad_keep_is_refused(keep, learners_view):
         stream(Automaton(3), [tokens], keep=keep)
 
 
+# -- advance with part of its gradient
+
+
+class Telling(Scripted):
+    """A nested model whose state counts updates, and which notes where gradients were on."""
+
+    schedule = ("fast", "fast", "slow")
+
+    def __init__(self):
+        super().__init__(torch.zeros(1, 1, 1, 1))
+        self.seen = []
+
+    def update(self, state, context, module):
+        self.seen.append((module, torch.is_grad_enabled()))
+        return state + 1
+
+    def step(self, state, context):
+        for module in self.schedule:
+            state = self.update(state, context, module)
+        return state
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3])
+@pytest.mark.parametrize("passes", [1, 3])
+def test_only_the_last_updates_carry_gradient(passes, updates):
+    model = Telling()
+    assert isinstance(model, Nested)
+    state = advance(model, torch.zeros(1, 1, 1), None, passes, gradient_updates=updates)
+    assert state.item() == 3 * passes
+    modules, gradients = zip(*model.seen, strict=True)
+    assert modules == model.schedule * passes
+    assert gradients == (False,) * (3 * passes - updates) + (True,) * updates
+
+
+def test_without_a_schedule_a_pass_is_one_update():
+    model, tokens = loop()
+    context = model.encode(tokens)
+    start = model.initial_state(context)
+    with torch.no_grad():
+        before = advance(model, start, context, 3)
+    last, got = model.step(before, context), advance(model, start, context, 4, gradient_updates=1)
+    assert torch.equal(got, last)
+    parameters = list(model.core.parameters())
+    grads = [torch.autograd.grad(h.sum(), parameters, retain_graph=True) for h in (got, last)]
+    for mine, theirs in zip(*grads, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_gradient_updates_turn_nothing_on_under_no_grad():
+    model = Telling()
+    with torch.no_grad():
+        advance(model, torch.zeros(1, 1, 1), None, 1, gradient_updates=3)
+    assert not any(gradient for _, gradient in model.seen)
+    assert torch.is_grad_enabled()
+
+
+def test_gradient_updates_that_a_pass_has_not_are_refused():
+    model, _ = loop()
+    assert not isinstance(model, Nested)
+    for other, updates, said in ((model, 2, "a pass of Looped has 1..1"), (Telling(), 4, "a pass of Telling has 1..3")):
+        with pytest.raises(ValueError, match=rf"gradient_updates={updates}; {said}"):
+            advance(other, None, None, 1, gradient_updates=updates)
+    with pytest.raises(ValueError, match="gradient_updates=0"):
+        advance(Telling(), None, None, 1, gradient_updates=0)
+
+
 # -- halting
 
 
@@ -266,6 +334,46 @@ def test_a_run_stops_early_where_every_position_has_halted(keep, kept):
     assert run.passes == kept
     assert len(run.residuals) == 3
     assert run.states[-1].flatten().tolist() == [1, 2]
+
+
+class Believing(Scripted):
+    """Two sequences of one position; the halt logit is the state."""
+
+    def halt_logit(self, state):
+        return state[:, 0, 0]
+
+
+def test_the_halt_logit_is_recorded_and_stops_whole_sequences():
+    model = Believing([[[[-2.0], [9]], [[1], [9]]], [[[0], [9]], [[1], [9]]], [[[3], [9]], [[1], [9]]]])  # t b n d
+    tokens = torch.zeros(2, 2, dtype=torch.long)
+    assert unroll(model, tokens, 3).halt_logits.tolist() == [[-2, 1], [0, 1], [3, 1]]
+    assert unroll(model, tokens, 3, keep=2).halt_logits.tolist() == [[0, 1], [3, 1]]
+    for threshold, halts in ((0.0, [3, 1]), (-0.5, [2, 1]), (1.0, [3, 0]), (5.0, [0, 0])):
+        run = unroll(model, tokens, 3, halting=HaltValue(threshold))
+        assert run.halted_at.tolist() == [[halt] * 2 for halt in halts]
+    run = unroll(model, tokens, 3, halting=HaltValue(-5.0))
+    assert run.passes == (1,)
+
+
+def test_a_model_without_halt_logits_records_none():
+    model, tokens = loop()
+    assert unroll(model, tokens, 2).halt_logits is None
+    with pytest.raises(
+        TypeError, match=r"HaltValue\(threshold=0.0\) reads a halt logit, but Looped has none; use .*KL"
+    ):
+        unroll(model, tokens, 2, halting=HaltValue())
+
+
+def test_a_register_in_front_is_no_position():
+    """Three state positions for two tokens: the first has no residual and stays until both others have halted."""
+    script = torch.tensor([[1.0, 1, 1], [2, 1, 2], [3, 1, 2], [4, 5, 6]])[:, None, :, None]
+    run = unroll(Scripted(script), torch.zeros(1, 2, dtype=torch.long), 4, halting=RelativeStep(0.01))
+    assert run.halted_at.tolist() == [[2, 3]]
+    assert run.residuals.shape == (3, 1, 2)
+    assert [state.flatten().tolist() for state in run.states] == [[1, 1, 1], [2, 1, 2], [3, 1, 2]]
+    late = unroll(Scripted(script), torch.zeros(1, 2, dtype=torch.long), 4, halting=RelativeStep(0.01, patience=2))
+    assert late.halted_at.tolist() == [[3, 0]]
+    assert late.states[-1].flatten().tolist() == [4, 1, 6]
 
 
 def test_a_rule_without_patience_is_refused():

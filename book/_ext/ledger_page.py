@@ -89,7 +89,9 @@ def by_seed(values: list[float]) -> str:
 
 
 def shades(grid: list[list[float]]) -> str:
-    """Rows of numbers from 0 to 1 as shaded cells; a single row's numbers are its text alternative."""
+    """Rows of numbers from 0 to 1, or per cents, as shaded cells; a single row's numbers are its text alternative."""
+    if any(v > 1 for row in grid for v in row):
+        grid = [[v / 100 for v in row] for row in grid]
     cells = []
     for y, row in enumerate(grid):
         x = 0

@@ -112,7 +112,7 @@ def _read(path: Path, mazes: bool) -> PuzzleSet:
     try:
         return (read_maze_csv if mazes else read_sudoku_csv)(path, skip_malformed=True)
     except (OSError, csv.Error) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def _row(label: str, row: dict[str, Any]) -> str:
@@ -191,7 +191,7 @@ def faults(tokens: Int[Tensor, " n"], digits: Int[Tensor, " n"], board: Board) -
     changed = int(((tokens > 0) & (tokens != digits)).sum())
     clashes = _clashes(digits, board)
     more = [f"{len(clashes) - 3} more such clashes"] if len(clashes) > 3 else []
-    return ([f"{changed} givens changed"] if changed else []) + clashes[:3] + more
+    return ([f"{changed} of the givens changed"] if changed else []) + clashes[:3] + more
 
 
 def _clashes(digits: Int[Tensor, " n"], board: Board) -> list[str]:

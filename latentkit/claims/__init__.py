@@ -4,12 +4,11 @@ latentkit claims              the ledger as a table
 latentkit reproduce ID        rerun one and rewrite its entry
 """
 
-from latentkit.claims import depth_wall, drivers, looping, puzzles, real_sudoku
+from latentkit.claims import depth_wall, drivers, fixed_points, looping, puzzles, real_sudoku
 from latentkit.claims.experiment import Claim
 
-REGISTRY: dict[str, Claim] = {
-    claim.id: claim for module in (depth_wall, looping, puzzles, drivers) for claim in module.CLAIMS
-}
+MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku)
+REGISTRY: dict[str, Claim] = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 
 
 def get(claim_id: str) -> Claim:

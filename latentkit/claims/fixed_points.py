@@ -22,7 +22,8 @@ from latentkit.training.supervision import Batch, Carry, Loss, PassSchedule, Sup
 LETTERS = 12  # as many as training saw
 FULL_DEPTH = 16  # as many passes as training ran at most
 THRESHOLDS = (0.3, 0.1, 0.03, 0.01)
-AT_REST = 128  # passes after which nothing moves any more
+AT_REST = 128  # passes after which next to nothing moves any more
+COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, AT_REST)  # passes after which accuracy is recorded
 POINTERS = PointerChasing(nodes=10, chains=2)  # small: two of these are trained live, in the lab
 
 
@@ -143,7 +144,7 @@ def measure_rest(model: nn.Module, arm: Arm) -> Metrics:
         "growth": round(factors[60:].mean(0).exp().median().item(), 3),
         "growth_max": round(factors[60:].mean(0).exp().max().item(), 3),
         "growth_first_12_max": round(factors[:12].mean(0).exp().max().item(), 3),
-        "accuracy_by_pass": rounded(right),
+        "accuracy_at_counts": rounded(right[[t - 1 for t in COUNTS]]),
     }
 
 

@@ -28,7 +28,7 @@ PASSES = (16, 64, 256)
 EASY = Sudoku(3, 3, "sudoku-9x9-easy")
 GRAPH = SudokuGraphConfig(3, 3)
 GRAPH_RECIPE = FitConfig(
-    steps=2000, learning_rate=1e-2, weight_decay=0.01, betas=(0.9, 0.95), warmup=100, ema=0.99, optimiser="muon"
+    steps=1700, learning_rate=1e-2, weight_decay=0.01, betas=(0.9, 0.95), warmup=100, ema=0.99, optimiser="muon"
 )
 # Eight passes a segment, a loss after each; a puzzle leaves after four segments, or with probability 1/2 once solved.
 GRAPH_SUPERVISION = DeepSupervision(

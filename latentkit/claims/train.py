@@ -89,6 +89,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
     held_out = _held_out(batches)
     log, started = MetricsLog(out / "metrics.jsonl"), time.perf_counter()
+    answered: dict[str, float] = {}
 
     def watch(step: int, result: FitResult) -> None:
         log.at(step)
@@ -99,8 +100,8 @@ def _train(arguments: argparse.Namespace) -> int:
             seconds = round(time.perf_counter() - started, 1)
             log.write({"step": step, **means, "learning_rate": rate, "seconds": seconds})
         if step % preset.evaluate_every == 0 or step == config.steps:
-            exact = exact_share(result.averaged or model, held_out, preset.passes)
-            log.write({"step": step, "exact": exact, "passes": preset.passes, "of": len(held_out.tokens)})
+            answered["exact"] = exact_share(result.averaged or model, held_out, preset.passes)
+            log.write({"step": step, **answered, "passes": preset.passes, "of": len(held_out.tokens)})
 
     try:
         result = fit(
@@ -122,7 +123,7 @@ def _train(arguments: argparse.Namespace) -> int:
         seconds = round(result.cpu_seconds, 1)
         path = out / "weights.safetensors"
         save_weights(trained, path, preset=arguments.preset, seed=config.seed, train_cpu_seconds=seconds)
-        exact = exact_share(trained, held_out, preset.passes)
+        exact = answered.get("exact") or exact_share(trained, held_out, preset.passes)  # a finished run, resumed
         print(f"{exact:.1%} of {len(held_out.tokens)} held-out examples right after {preset.passes} passes; {path}")
     return 0
 

@@ -20,7 +20,6 @@ Where the paper and its public code differ, and what is here:
     cross-entropy           its formula lacks the    stable-max, the right sign   the supervision's choice
                             minus sign
     stopping at test        adaptive, by q           always all 16 segments       either: `HaltValue`, or no rule
-    mazes in training       not augmented            option, off by default       the task's choice
 
 What the public code does beside that, and what is here:
 

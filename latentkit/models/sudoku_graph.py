@@ -16,9 +16,8 @@ weights too, hence transposition (where boxes are square). Nothing of this has t
 all of its symmetric forms. The idea of passing messages between cells that constrain each other is that of recurrent
 relational networks (Palm et al. 2018); per-digit states and pooled messages make it small.
 
-What we chose: a random start, as the symmetric one would treat all digits alike for ever; noise on the state in
-training, so that it does not rely on small differences; cross-entropy over cells, rows, columns and boxes
-(`latentkit.training.losses.PermutationCrossEntropy`).
+What we chose: a random start, so that restarts of one puzzle differ; noise on the state in training; cross-entropy over
+cells, rows, columns and boxes (`latentkit.training.losses.PermutationCrossEntropy`).
 """
 
 import math

@@ -166,7 +166,8 @@ def read_maze_csv(path: Path | str, skip_malformed: bool = False) -> PuzzleSet:
     path = Path(path)
     rows: dict[int, dict[str, str]] = {}
     malformed: dict[int, str] = {}
-    with path.open(newline="", encoding="utf-8") as file:
+    # A byte-order mark is dropped; a byte that is no text becomes a symbol that `_fault` will name.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         table = csv.DictReader(file)
         names = table.fieldnames or []
         question, answer = ("question", "answer") if "question" in names else ("puzzle", "solution")
@@ -191,10 +192,10 @@ def read_maze_csv(path: Path | str, skip_malformed: bool = False) -> PuzzleSet:
                 malformed[line] = "the answer is not a shortest path from S to G"
     said = tuple(f"{path}, line {line}: {reason}" for line, reason in sorted(malformed.items()))
     kept = [row for line, row in rows.items() if line not in malformed]
-    if said and not (skip_malformed and kept):
+    if said and not skip_malformed:
         raise ValueError(said[0] + (f" (and {len(said) - 1} more malformed rows)" if len(said) > 1 else ""))
     if not kept:
-        raise ValueError(f"{path}: no maze in it")
+        raise ValueError(f"{path}: no maze in it" + (f"; {said[0]}" if said else ""))
     columns = {name: np.array([row.get(name, "") for row in kept]) for name in ("band", "source", "split")}
     return PuzzleSet(
         tokens, targets, **columns, guesses=torch.full((len(kept),), torch.nan), measure=cell_depth, skipped=said

@@ -8,9 +8,10 @@ Other columns are ignored. A puzzle is one string, row by row: `.` or 0 for a bl
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -92,133 +93,136 @@ class PuzzleSet:
 
 
 def read_sudoku_csv(path: Path | str, board: Board | None = None, skip_malformed: bool = False) -> PuzzleSet:
-    """Sudokus of a csv in any of the formats above; tokens 0 (blank) to side, targets digit - 1.
+    """Sudokus of a csv in either format above; tokens 0 (blank) to side, targets digit - 1.
 
-    The board follows from the first puzzle's length (16: 2x2 boxes, 36: 2x3, 81: 3x3) unless it is given.
+    The board is `board`, or what the first puzzle's length says (`BOARDS`). Whether a solution is the only one is not
+    checked here: that takes a search (`sudoku_solver.solve`).
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: columns that none of the formats has; a malformed row (wrong length, unknown symbol, a solution that
-            breaks the rules or does not extend the givens), named by file and line, unless they are to be skipped.
+        ValueError: no puzzle, or columns of no known format; malformed rows (wrong length, unknown symbol, a solution
+            that breaks the rules or differs from a given), the first of them named by line and the others counted.
+            With `skip_malformed` they are left out, and `PuzzleSet.skipped` says why.
     """
     path = Path(path)
     malformed: list[str] = []
-    chunks = []
-    for names, lines, rows in _chunks(path):
-        puzzle, solution = (("puzzle", "solution") if "puzzle" in names else ("question", "answer"))
-        if not {puzzle, solution} <= set(names):
-            raise ValueError(
-                f"{path}: columns {', '.join(names)}; needs puzzle and solution, or question and answer (Sudoku-Extreme)"
-            )
-        at = {name: i for i, name in enumerate(names)}
-        board = board or _board(path, lines[0], rows[0], at[puzzle])
-        why = [""] * len(rows)
-        grids = []
-        for name in (puzzle, solution):
-            texts = [row[at[name]] if len(row) == len(names) else "" for row in rows]
-            grids.append(_digits(name, texts, board, why))
-        _check(grids[0], grids[1], board, why)
-        for i, row in enumerate(rows):
-            if len(row) != len(names):
-                why[i] = f"{len(row)} columns, the header has {len(names)}"
-        malformed += [f"{path}, line {line}: {reason}" for line, reason in zip(lines, why, strict=True) if reason]
-        good = [i for i, reason in enumerate(why) if not reason]
-        text = {
-            name: np.array([rows[i][at[name]] for i in good] if name in at else [""] * len(good))
-            for name in ("band", "source", "split")
-        }
-        number = at.get("guesses", at.get("rating"))
-        guesses = [float(rows[i][number] or "nan") if number is not None else np.nan for i in good]
-        chunks.append((grids[0][good], grids[1][good], text, guesses))
+    parts: list[dict[str, np.ndarray]] = []
+    for header, lines, rows in _chunks(path):
+        columns = _columns(path, header)
+        if board is None:
+            board = _board(path, lines, rows, columns["puzzle"])
+        part, reasons = _parse(rows, len(header), columns, board)
+        malformed += [f"{path}, line {line}: {why}" for line, why in zip(lines, reasons, strict=True) if why]
+        keep = [not why for why in reasons]
+        parts.append({name: column[keep] for name, column in part.items()})
     if malformed and not skip_malformed:
         more = f" (and {len(malformed) - 1} more malformed rows)" if len(malformed) > 1 else ""
         raise ValueError(malformed[0] + more)
-    if not chunks or board is None:
-        raise ValueError(f"{path}: no puzzle in it")
-    known_board = board
-
-    def measure(tokens: Tensor, targets: Tensor) -> Tensor:
-        return torch.from_numpy(singles_depth(tokens.numpy(), known_board))
-
+    if board is None or not any(len(part["puzzle"]) for part in parts):
+        raise ValueError(f"{path}: no puzzle in it" + (f"; {malformed[0]}" if malformed else ""))
+    column = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    known_board = board  # for mypy: a closure sees the variable, not that it is set by now
     return PuzzleSet(
-        tokens=torch.from_numpy(np.concatenate([c[0] for c in chunks]).astype(np.int8)),
-        targets=torch.from_numpy(np.concatenate([c[1] for c in chunks]).astype(np.int8) - np.int8(1)),
-        band=np.concatenate([c[2]["band"] for c in chunks]),
-        source=np.concatenate([c[2]["source"] for c in chunks]),
-        split=np.concatenate([c[2]["split"] for c in chunks]),
-        guesses=torch.tensor([g for c in chunks for g in c[3]]),
-        measure=measure,
+        tokens=torch.from_numpy(column["puzzle"].astype(np.int8)),
+        targets=torch.from_numpy(column["solution"].astype(np.int8) - np.int8(1)),
+        band=column["band"],
+        source=column["source"],
+        split=column["split"],
+        guesses=torch.from_numpy(column["guesses"].astype(np.float32)),
+        measure=lambda tokens, targets: torch.from_numpy(singles_depth(tokens.numpy(), known_board)),
         skipped=tuple(malformed),
     )
 
 
 def _chunks(path: Path) -> Iterator[tuple[list[str], list[int], list[list[str]]]]:
     """Header, line numbers and rows, some thousands at a time; empty lines are passed over."""
-    with path.open(newline="") as file:
+    # A byte-order mark is dropped; a byte that is no text becomes a symbol that the parser will name.
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         reader = csv.reader(file)
-        names = next(reader, [])
-        lines: list[int] = []
-        rows: list[list[str]] = []
-        for row in reader:
-            if row:
-                lines.append(reader.line_num)
-                rows.append(row)
-            if len(rows) == _CHUNK:
-                yield names, lines, rows
-                lines, rows = [], []
-        if rows:
-            yield names, lines, rows
+        header = next(reader, [])
+        numbered = ((reader.line_num, row) for row in reader if row)
+        while chunk := list(islice(numbered, _CHUNK)):
+            yield header, [line for line, _ in chunk], [row for _, row in chunk]
 
 
-def _board(path: Path, line: int, row: list[str], column: int) -> Board:
-    length = len(row[column]) if column < len(row) else 0
-    if length not in BOARDS:
-        raise ValueError(f"{path}, line {line}: a puzzle of {length} cells; expected 16 (4x4), 36 (6x6) or 81 (9x9)")
-    return BOARDS[length]
+def _columns(path: Path, header: list[str]) -> dict[str, int]:
+    """Where each column stands; those that the file lacks are missing here as well."""
+    at = {name: i for i, name in enumerate(header)}
+    if "guesses" not in at and "rating" in at:
+        at["guesses"] = at["rating"]
+    for puzzle, solution in (("puzzle", "solution"), ("question", "answer")):
+        if puzzle in at and solution in at:
+            return {"puzzle": at[puzzle], "solution": at[solution]} | {
+                name: at[name] for name in ("band", "source", "split", "guesses") if name in at
+            }
+    raise ValueError(
+        f"{path}: columns {', '.join(header)}; needs puzzle and solution, or question and answer as in Sudoku-Extreme"
+    )
 
 
-def _digits(name: str, texts: list[str], board: Board, why: list[str]) -> np.ndarray:
-    """The grids of all rows; zeros, and a reason in `why`, where a text is not one."""
-    blank = "." * board.cells
+def _board(path: Path, lines: list[int], rows: list[list[str]], column: int) -> Board:
+    lengths = [len(row[column]) if column < len(row) else 0 for row in rows]
+    for length in lengths:
+        if length in BOARDS:
+            return BOARDS[length]
+    raise ValueError(
+        f"{path}, line {lines[0]}: a puzzle of {lengths[0]} cells; expected 16 (4x4), 36 (6x6) or 81 (9x9)"
+    )
+
+
+def _parse(
+    rows: list[list[str]], width: int, columns: dict[str, int], board: Board
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The columns of all rows, and what is wrong with each row ("" where nothing is)."""
+    reasons = ["" if len(row) == width else f"{len(row)} columns, the header has {width}" for row in rows]
+    text = {
+        name: [
+            row[columns[name]] if name in columns and not why else "" for row, why in zip(rows, reasons, strict=True)
+        ]
+        for name in ("puzzle", "solution", "band", "source", "split", "guesses")
+    }
+    grids = {name: _digits(name, text[name], board, reasons) for name in ("puzzle", "solution")}
+    differs = (grids["puzzle"] != 0) & (grids["puzzle"] != grids["solution"])
+    for bad, reason in (
+        ((grids["solution"] == 0).any(1), "solution has blanks"),
+        (breaks_rules(grids["solution"], board).any(1), "solution has a digit twice in a row, column or box"),
+        (differs.any(1), "solution differs from a given"),
+    ):
+        _note(reasons, bad, reason)
+    numbers = np.full(len(rows), np.nan)
+    for i, number in enumerate(text["guesses"]):
+        try:
+            numbers[i] = float(number or "nan")
+        except ValueError:
+            reasons[i] = reasons[i] or f"{number!r} guesses is not a number"
+    words = {name: np.array(text[name], str) for name in ("band", "source", "split")}
+    return {**grids, **words, "guesses": numbers}, reasons
+
+
+def _digits(name: str, texts: list[str], board: Board, reasons: list[str]) -> np.ndarray:
+    """The grids of all texts; blank where a text is not one, and why."""
     for i, text in enumerate(texts):
         if len(text) != board.cells:
-            why[i] = why[i] or f"{name} has {len(text)} cells, expected {board.cells}"
-            texts[i] = blank
-        elif not text.isascii():
-            symbol = next(s for s in text if not s.isascii())
-            why[i] = why[i] or f"{name} has the unknown symbol {symbol!r}"
-            texts[i] = blank
-    codes = np.frombuffer("".join(texts).encode(), np.uint8).reshape(len(texts), board.cells)
-    table = np.full(256, 255, np.uint8)
-    table[[ord(".")]] = 0
-    table[[ord(str(d)) for d in range(board.side + 1)]] = np.arange(board.side + 1)
-    grids = table[codes]
-    for i in np.flatnonzero((grids == 255).any(1)):
-        symbol = chr(codes[i][grids[i] == 255][0])
-        why[i] = why[i] or f"{name} has the unknown symbol {symbol!r}; expected . or 0 to {board.side}"
-        grids[i] = 0
-    return grids
+            reasons[i] = reasons[i] or f"{name} has {len(text)} cells, expected {board.cells}"
+    whole = [text if len(text) == board.cells else "." * board.cells for text in texts]
+    codes = np.frombuffer("".join(whole).encode("utf-32-le"), np.uint32).reshape(-1, board.cells)
+    grids = np.where(codes == ord("."), 0, codes - np.uint32(ord("0")))  # other symbols wrap around to large numbers
+    unknown = grids > board.side
+    for i in np.flatnonzero(unknown.any(1)):
+        symbol = chr(codes[i, unknown[i]][0])
+        reasons[i] = reasons[i] or f"{name} has the unknown symbol {symbol!r}; expected . or 0 to {board.side}"
+    return np.where(unknown, 0, grids).astype(np.uint8)
 
 
-def _check(puzzles: np.ndarray, solutions: np.ndarray, board: Board, why: list[str]) -> None:
-    """Solutions must be full, obey the rules and extend the givens."""
-    blank = (solutions == 0).any(1)
-    broken = breaks_rules(solutions, board).any(1)
-    differs = ((puzzles != 0) & (puzzles != solutions)).any(1)
-    for bad, reason in (
-        (blank, "solution has blanks"),
-        (broken, "solution has a digit twice in a row, column or box"),
-        (differs, "solution differs from a given"),
-    ):
-        for i in np.flatnonzero(bad):
-            why[i] = why[i] or reason
+def _note(reasons: list[str], bad: np.ndarray, reason: str) -> None:
+    for i in np.flatnonzero(bad):
+        reasons[i] = reasons[i] or reason
 
 
-def write_csv(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Writes rows with the columns of the project's own format, in one go."""
+def csv_text(rows: Iterable[dict[str, object]]) -> str:
+    """The text of a file with the project's own columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.getvalue())
+    return text.getvalue()

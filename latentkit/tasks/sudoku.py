@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from latentkit.paths import find
-from latentkit.style import BLUE, INK, RIGHT, WRONG
+from latentkit.style import BLUE, INK, RIGHT, WRONG, figure_style
 from latentkit.tasks import Batch, accuracy_by_depth
 from latentkit.tasks.puzzles import PuzzleSet, read_sudoku_csv
 from latentkit.tasks.sudoku_solver import Board, breaks_rules
@@ -128,35 +128,37 @@ class Sudoku:
         example: int = 0,
         previous: Float[Tensor, "b n v"] | None = None,
     ) -> Figure:
-        """One board: givens bold; a wrong digit hatched and crossed; a ring where the digit was another before.
+        """One board, givens bold; with logits what the model says: right on a tint, wrong hatched and crossed.
 
-        Without logits the blanks stay empty. `previous` are the logits of an earlier pass.
+        `previous` are the logits of an earlier pass: a ring marks the cells whose digit was another then.
         """
         tokens, targets, _ = (field[example].tolist() for field in batch)
-        answer = None if logits is None else logits[example].argmax(-1).tolist()
-        before = answer if previous is None else previous[example].argmax(-1).tolist()
-        figure, axes = plt.subplots(figsize=(0.42 * self.side + 0.2, 0.42 * self.side + 0.2))
-        for cell, (given, target) in enumerate(zip(tokens, targets, strict=True)):
-            row, column = divmod(cell, self.side)
-            wrong = answer is not None and answer[cell] != target
-            colour = "none" if answer is None or (given and not wrong) else WRONG if wrong else RIGHT
-            hatch = "///" if wrong else ""
-            axes.add_patch(
-                plt.Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="0.75", linewidth=0.8, hatch=hatch)
-            )
-            digit = given or (answer[cell] + 1 if answer is not None else 0)
-            if digit:
-                weight = "bold" if given else "normal"
-                axes.text(column + 0.5, row + 0.52, str(digit), ha="center", va="center", fontsize=11, weight=weight)
-            if wrong:
-                axes.text(column + 0.84, row + 0.2, "✗", ha="center", va="center", fontsize=6)
-            if answer is not None and before is not None and answer[cell] != before[cell]:
-                axes.add_patch(plt.Circle((column + 0.5, row + 0.5), 0.4, fill=False, edgecolor=BLUE, linewidth=1.4))
-        for line in range(self.side + 1):
-            for at, draw in ((self.board.box_rows, axes.hlines), (self.board.box_cols, axes.vlines)):
-                if line % at == 0:
-                    draw(line, 0, self.side, color=INK, linewidth=1.6)
-        axes.set(xlim=(-0.06, self.side + 0.06), ylim=(self.side + 0.06, -0.06), aspect="equal")
-        axes.axis("off")
+        answer, before = (None if given is None else given[example].argmax(-1).tolist() for given in (logits, previous))
+        with figure_style():
+            figure, axes = plt.subplots(figsize=(0.4 * self.side + 0.3, 0.4 * self.side + 0.3))
+            for cell, (given, target) in enumerate(zip(tokens, targets, strict=True)):
+                y, x = divmod(cell, self.side)
+                digit = given if answer is None else answer[cell] + 1
+                wrong = digit not in (0, target + 1)
+                colour = WRONG if wrong else RIGHT if digit and not given else "none"
+                axes.add_patch(
+                    plt.Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="0.75", lw=0.7, hatch="///" * wrong)
+                )
+                weight = "bold" if digit == given else "normal"
+                axes.text(
+                    x + 0.5, y + 0.5, str(digit or ""), ha="center", va="center_baseline", fontsize=11, weight=weight
+                )
+                if wrong:
+                    axes.text(x + 0.85, y + 0.2, "✗", ha="center", va="center", fontsize=6)
+                if answer is not None and before is not None and answer[cell] != before[cell]:
+                    axes.add_patch(plt.Circle((x + 0.5, y + 0.5), 0.37, fill=False, edgecolor=BLUE, lw=1.5))
+            for line in range(self.side + 1):
+                if line % self.board.box_rows == 0:
+                    axes.hlines(line, 0, self.side, color=INK, lw=1.6)
+                if line % self.board.box_cols == 0:
+                    axes.vlines(line, 0, self.side, color=INK, lw=1.6)
+            axes.set(xlim=(-0.06, self.side + 0.06), ylim=(self.side + 0.06, -0.06), aspect="equal")
+            axes.axis("off")
+            figure.canvas.draw()  # the layout is settled now, under this style
         plt.close(figure)  # the notebook shows the returned figure once, not twice
         return figure

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from latentkit.tasks.sudoku_solver import Board, candidates, search, solve
+from latentkit.tasks.sudoku_symmetry import grid_classes
 
 Grids = UInt8[np.ndarray, "b n"]
 
@@ -26,7 +27,7 @@ def dig_minimal(puzzles: Grids, board: Board, generator: np.random.Generator) ->
 
 
 def dig_easy(solutions: Grids, clues: int, board: Board, generator: np.random.Generator) -> Grids:
-    """Takes clues away in random order while singles still solve the puzzle, until `clues` are left (or none can go)."""
+    """Takes clues away in random order while singles still solve the puzzle, until `clues` are left."""
     puzzles = solutions.copy()
     order = generator.random(puzzles.shape).argsort(1)
     rows = np.arange(len(puzzles))
@@ -52,7 +53,7 @@ def solved_by_singles(puzzles: Grids, board: Board) -> Bool[np.ndarray, " b"]:
 
 
 def make_6x6(generator: np.random.Generator, train: int = 2000, test: int = 1000) -> list[dict[str, object]]:
-    """Minimal 6x6 puzzles, all different. (Solutions are shared: 6x6 has only 49 classes of grids.)"""
+    """Minimal 6x6 puzzles, all different; solutions recur, since 6x6 has only 49 classes of grids."""
     board, count = Board(2, 3), train + test
     solutions = random_solutions(count * 11 // 10, board, generator)
     puzzles = dig_minimal(solutions, board, generator)
@@ -67,6 +68,41 @@ def make_9x9_easy(generator: np.random.Generator, train: int = 500, test: int = 
     puzzles = dig_easy(solutions, 38, board, generator)
     good = np.flatnonzero((puzzles > 0).sum(1) == 38)[:count]
     return _rows(puzzles[good], solutions[good], train, board)
+
+
+BAND_FROM = {"singles": 0, "medium": 1, "hard": 3, "extreme": 8}
+"""Fewest guesses of each band of our 9x9 puzzles. The hardest published ones take many more."""
+
+
+def make_9x9(
+    generator: np.random.Generator,
+    drawn: int = 70_000,
+    train: tuple[int, ...] = (800, 2000, 3600, 1600),
+    test: int = 200,
+) -> list[dict[str, object]]:
+    """Minimal 9x9 puzzles by band: of many random ones, which mostly are easy, as many as are asked for of each.
+
+    No grid of the test split is symmetric to one of the train split.
+    """
+    board = Board(3, 3)
+    parts = []
+    for _ in range(0, drawn, 1000):
+        solutions = random_solutions(1000, board, generator)
+        puzzles = dig_minimal(solutions, board, generator)
+        parts.append((puzzles, solutions, solve(puzzles, board, 1).guesses))
+    puzzles, solutions, guesses = (np.concatenate(column) for column in zip(*parts, strict=True))
+    edges = [*BAND_FROM.values(), np.inf]
+    rows: list[dict[str, object]] = []
+    for band, low, high, count in zip(BAND_FROM, edges[:-1], edges[1:], train, strict=True):
+        chosen = np.flatnonzero((guesses >= low) & (guesses < high))[: count + test]
+        for row, grid_class in zip(
+            _rows(puzzles[chosen], solutions[chosen], max(0, len(chosen) - test), board),
+            grid_classes(solutions[chosen], board),
+            strict=True,
+        ):
+            rows.append({**row, "band": band, "grid_class": grid_class})
+    trained = {row["grid_class"] for row in rows if row["split"] == "train"}
+    return [row for row in rows if row["split"] == "train" or row["grid_class"] not in trained]
 
 
 def _rows(puzzles: Grids, solutions: Grids, train: int, board: Board) -> list[dict[str, object]]:

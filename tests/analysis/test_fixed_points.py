@@ -102,8 +102,8 @@ def triangular(positions: int) -> torch.Tensor:
 def test_growth_tends_to_the_largest_eigenvalue_and_not_at_once():
     tokens, state = torch.zeros(2, 6, dtype=torch.long), torch.ones(2, 6, 1)
     factors = growth(Linear(triangular(6)), tokens, state, 100, torch.Generator().manual_seed(0))
-    assert factors.shape == (600, 2)
-    assert factors[:4].log().mean().exp() > 1.2  # transient growth, though every eigenvalue is 0.5
+    assert factors.shape == (100, 2)
+    assert factors[:4].log().mean().exp() > 1.2  # transient growth, though no eigenvalue is above 0.5
     assert factors[-20:].log().mean().exp().item() == pytest.approx(0.5, rel=0.02)
 
 

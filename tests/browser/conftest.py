@@ -1,4 +1,4 @@
-"""Chromium for the browser tests; what a scrubber shows, and what it ought to show."""
+"""Chromium for the browser tests, pages from disk; what a scrubber shows, and what it ought to show."""
 
 import os
 import shutil
@@ -26,6 +26,31 @@ def chromium():
         browser = p.chromium.launch(executable_path=path, args=arguments)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, tmp_path):
+    """Opens a body of HTML over file://; anything else that is asked for, and any script error, fails the test."""
+    contexts, troubles = [], []
+
+    def open_(body, head="", attributes="", **options):
+        context = chromium.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        path = tmp_path / "page.html"
+        viewport = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        path.write_text(f"<!doctype html><html {attributes}>{viewport}{head}<body>{body}</body></html>", "utf-8")
+        page.on("request", lambda r: r.url == path.as_uri() or troubles.append(r.url))
+        page.on("pageerror", lambda e: troubles.append(str(e)))
+        page.clock.install()
+        page.goto(path.as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert troubles == []
 
 
 def expected(view: dict, index: int) -> tuple[int, list[str], list[bool]]:

@@ -30,31 +30,6 @@ def example_run(halting=False, letters=LETTERS, passes=PASSES):
     return trajectory, batch, names
 
 
-@pytest.fixture
-def open_page(chromium, tmp_path):
-    """Opens a body of HTML over file://; anything else that is asked for, and any script error, fails the test."""
-    contexts, troubles = [], []
-
-    def open_(body, head="", attributes="", **options):
-        context = chromium.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        path = tmp_path / "page.html"
-        viewport = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        path.write_text(f"<!doctype html><html {attributes}>{viewport}{head}<body>{body}</body></html>", "utf-8")
-        page.on("request", lambda r: r.url == path.as_uri() or troubles.append(r.url))
-        page.on("pageerror", lambda e: troubles.append(str(e)))
-        page.clock.install()
-        page.goto(path.as_uri())
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
 def shown(scrubber):
     """What a reader sees: pass, predictions, and which are marked right."""
     cells = scrubber.locator("[data-row=prediction] [data-position]")

@@ -1,4 +1,4 @@
-"""HRM's layers, transcribed from the paper and its code one number or one vector at a time: what the models are held to."""
+"""HRM's layers, transcribed from the paper and its code one vector at a time: what the models are held to."""
 
 import math
 
@@ -112,9 +112,7 @@ def gradients(model, *outputs: Tensor) -> dict[str, Tensor]:
     loss = sum((o * torch.randn(o.shape, generator=generator, dtype=o.dtype)).sum() for o in outputs)
     names, parameters = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
-    return {
-        name: torch.zeros_like(p) if g is None else g for name, p, g in zip(names, parameters, found, strict=True)
-    }
+    return {name: torch.zeros_like(p) if g is None else g for name, p, g in zip(names, parameters, found, strict=True)}
 
 
 def randomised(model):

@@ -46,5 +46,5 @@ def test_a_model_is_built_saved_and_loaded(config, tmp_path):
 
 
 def test_another_config_is_refused():
-    with pytest.raises(TypeError, match="cannot build a model from BlockConfig; expected one of .*HRMConfig"):
+    with pytest.raises(TypeError, match=r"cannot build a model from BlockConfig; expected one of .*HRMConfig"):
         build(BlockConfig())

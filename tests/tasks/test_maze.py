@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from latentkit import paths
-from latentkit.tasks import Batch, Maze
+from latentkit.tasks import Batch, Maze, Task
 from latentkit.tasks.maze import SYMBOLS, cell_depth, read_maze_csv, solve, symmetries, valid_shortest
 from latentkit.tasks.maze_generator import generate_mazes, maze_csv, symmetry_classes
 from latentkit.tasks.puzzles import PuzzleSet
@@ -176,6 +176,7 @@ def test_a_sample_is_a_turned_maze_of_the_training_split(shipped):
     one, same, other = (shipped.sample(40, 49, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert all(map(torch.equal, one, same))
     assert not torch.equal(one.tokens, other.tokens)
+    assert isinstance(shipped, Task)
     assert one.tokens.dtype == one.targets.dtype == one.depth.dtype == torch.long
     known = set(symmetry_classes(shipped.puzzles.select(split="train").tokens))
     assert known.issuperset(symmetry_classes(one.tokens))
@@ -326,7 +327,10 @@ def test_a_file_without_mazes_is_refused(tmp_path):
         read_maze_csv(write(tmp_path / "a.csv", "1,2", header="a,b"))
     with pytest.raises(ValueError, match="no maze in it"):
         read_maze_csv(write(tmp_path / "b.csv"))
+    bad = write(tmp_path / "c.csv", "m,SG,SG,1", "m,SG,SG,1")
     with pytest.raises(ValueError, match=r"line 2: .* \(and 1 more malformed rows\)"):
-        read_maze_csv(write(tmp_path / "c.csv", "m,SG,SG,1", "m,SG,SG,1"), skip_malformed=True)
+        read_maze_csv(bad)
+    with pytest.raises(ValueError, match=r"no maze in it; .*, line 2: 2 characters"):
+        read_maze_csv(bad, skip_malformed=True)
     with pytest.raises(FileNotFoundError):
         read_maze_csv(tmp_path / "none.csv")

@@ -1,5 +1,7 @@
 import itertools
 import math
+import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -201,7 +203,8 @@ def test_the_models_own_draws_are_a_function_of_seed_and_step():
         return PlainLoss()(model, batch, generator, carry)
 
     before = torch.get_rng_state()
-    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+    for run, seed in (("one", 0), ("same", 0), ("other", 1)):
+        name = run
         train(stack(), supervision, seed=seed)
         torch.rand(3)
     torch.set_rng_state(before)
@@ -337,24 +340,28 @@ def test_bf16_gradients_are_right_where_passes_go_without(config, gradient_updat
     """Each weight is cast once a step, in an update without gradient: those with gradient must still reach it."""
     exact, rounded = (first_gradients(config, gradient_updates, precision) for precision in ("fp32", "bf16"))
     assert torch.cosine_similarity(exact, rounded, dim=0) > 0.97
-    monkeypatch.setattr("latentkit.training.fit.casts_once", lambda _: False)
-    assert torch.equal(rounded, first_gradients(config, gradient_updates, "bf16"))
+    monkeypatch.setattr(sys.modules[fit.__module__], "casts_once", lambda _: False)
+    cast_anew = first_gradients(config, gradient_updates, "bf16")
+    # Not bit for bit: the gradients of one cast, used in several updates, are added up in bfloat16.
+    assert torch.cosine_similarity(rounded, cast_anew, dim=0) > 0.9999
 
 
 def test_a_weight_is_cast_once_a_step():
-    class Counts(TorchDispatchMode):
-        casts = 0
+    class Casts(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.of = Counter()
 
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             if function is torch.ops.aten._to_copy.default and isinstance(args[0], nn.Parameter):
-                self.casts += 1
+                self.of[id(args[0])] += 1
             return function(*args, **(kwargs or {}))
 
     config, gradient_updates = NESTED["TRM"]
-    with Counts() as counts:
+    with Casts() as casts:
         first_gradients(config, gradient_updates, "bf16")
-    matrices = 2 * 6 + 1  # two blocks of two SwiGLUs, and the head; q is float32
-    assert counts.casts == (matrices if casts_once("cpu") else pytest.approx(6 * 12 + 1))
+    assert len(casts.of) >= 2 * 6 + 1  # two blocks of two SwiGLUs, and the head
+    assert max(casts.of.values()) == (1 if casts_once("cpu") else 6)  # 6 updates in T = 2 recursions of n + 1
 
 
 @pytest.mark.slow
@@ -464,7 +471,7 @@ def test_training_goes_on_where_it_was_on_a_gpu(tmp_path, precision):
         ({"optimiser": "sgd"}, "optimiser='sgd'; choose one of adamw, adam-atan2, muon"),
     ],
 )
-def test_config_names_what_it_refuses(fields, said):
+def test_config_names_what_it_refuses(fields, said, learners_view):
     with pytest.raises(ValueError, match=said):
         FitConfig(**{"steps": 5, **fields})
 

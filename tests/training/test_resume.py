@@ -16,10 +16,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from latentkit.layers import BlockConfig
-from latentkit.models import Looped, LoopedConfig
-from latentkit.tasks import WordProblem
-from latentkit.training import CheckpointError, ConstantPasses, Curriculum, FinalLoss, FitConfig, fit
+from latentkit.layers import BlockConfig, MixingConfig
+from latentkit.models import EqRConfig, Looped, LoopedConfig, build
+from latentkit.tasks import Batch, WordProblem
+from latentkit.training import (
+    ACT,
+    CheckpointError,
+    ConstantPasses,
+    Curriculum,
+    DeepSupervision,
+    FinalLoss,
+    FitConfig,
+    fit,
+)
 from latentkit.training.supervision import Loss, cross_entropy
 
 
@@ -106,6 +115,49 @@ def test_a_resumed_run_is_the_uninterrupted_one(steps, uninterrupted, tmp_path):
     assert result.losses == whole.losses
     assert all(map(torch.equal, model.state_dict().values(), whole_model.state_dict().values()))
     assert all(map(torch.equal, result.averaged.state_dict().values(), whole.averaged.state_dict().values()))
+
+
+NESTED = EqRConfig(4, 3, MixingConfig(num_positions=9, d_model=8, hidden=8, token_hidden=8))
+RUNS = {
+    "deep supervision": (DeepSupervision(4, halting=ACT(exploration=0.5)), {}),
+    "a pool that is left by chance": (DeepSupervision(3, 2, halting=None, every_pass=True, leave=0.3), {}),
+    "a drawn horizon": (DeepSupervision(6, horizon="log-uniform", halting=ACT(stops=False)), {}),
+    "AdamATan2": (DeepSupervision(4), {"optimiser": "adam-atan2", "schedule": "constant"}),
+    "Muon": (DeepSupervision(4), {"optimiser": "muon"}),
+}
+
+
+def puzzles(step: int, generator: torch.Generator) -> Batch:
+    if step in stop_at:
+        stop_at.remove(step)
+        raise Killed
+    tokens = torch.randint(4, (8, 9), generator=generator)
+    return Batch(tokens, (tokens - 1).clamp(min=0), tokens)
+
+
+stop_at: set[int] = set()
+
+
+@pytest.mark.parametrize(("supervision", "settings"), RUNS.values(), ids=RUNS)
+def test_every_way_to_train_is_resumed(supervision, settings, tmp_path):
+    """With a model that draws its start and noise from the global generator."""
+    if settings.get("optimiser") == "muon" and not hasattr(torch.optim, "Muon"):
+        return  # before torch 2.9; tests/training/test_optimisers.py says what happens then
+
+    def run(folder: Path):
+        torch.manual_seed(0)
+        model = build(NESTED)
+        return train(folder, model, puzzles, replace(CONFIG, **settings), supervision)
+
+    whole = run(tmp_path / "whole")
+    stop_at.update((2, 5, 16))
+    while stop_at:
+        with pytest.raises(Killed):
+            run(tmp_path / "killed")
+    resumed = run(tmp_path / "killed")
+    assert_same_run(tmp_path / "killed", tmp_path / "whole")
+    assert (resumed.losses, resumed.metrics) == (whole.losses, whole.metrics)
+    assert len(whole.metrics["solved"]) == 20
 
 
 def test_a_checkpoint_does_not_change_the_run(uninterrupted, tmp_path):

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,16 +28,11 @@ def test_frames_say_what_the_trajectory_says(kept, judged):
             assert f.confidence == pytest.approx(logits.softmax(-1).amax(-1).tolist())
             assert f.residual == pytest.approx(run.residuals[f.pass_number - 1, example].mean().item())
             assert f.halt_logit == HALT[f.pass_number - 1]
-            before = run.predictions[max(k - 1, 0), example]
-            assert f.changed == (run.predictions[k, example] != before).nonzero().flatten().tolist()
-            givens = run.tokens[example]
-            wrong = (
-                (run.predictions[k, example] != targets[example])
-                if judged
-                else (run.predictions[k, example] + 1 != givens)
-            )
-            assert f.wrong == (wrong if judged else wrong & (givens > 0)).nonzero().flatten().tolist()
-            blanks_right = (run.predictions[k, example] == targets[example])[givens == 0].sum()
+            predictions, givens = run.predictions[k, example], run.tokens[example]
+            assert f.changed == (predictions != run.predictions[max(k - 1, 0), example]).nonzero().flatten().tolist()
+            wrong = predictions != targets[example] if judged else (predictions + 1 != givens) & (givens > 0)
+            assert f.wrong == wrong.nonzero().flatten().tolist()
+            blanks_right = (predictions == targets[example])[givens == 0].sum()
             assert not judged or f.num_right(layout) == blanks_right
 
 
@@ -72,12 +68,9 @@ def test_mazes_fix_walls_and_ends():
     layout = maze_layout(run.tokens[0])
     tokens, free = run.tokens[0], run.tokens[0] == 1
     assert [fixed is None for fixed in layout.fixed] == free.tolist()
-    assert all(
-        fixed == answer for fixed, answer in zip(layout.fixed, targets[0].tolist(), strict=True) if fixed is not None
-    )
-    assert [layout.labels.count(word) for word in ("wall", "start", "goal")] == [
-        int((tokens == t).sum()) for t in (0, 2, 3)
-    ]
+    assert [fixed for fixed in layout.fixed if fixed is not None] == targets[0][~free].tolist()
+    counts = [int((tokens == t).sum()) for t in (0, 2, 3)]
+    assert [layout.labels.count(word) for word in ("wall", "start", "goal")] == counts
     widget = maze_board(run, targets=targets, start=4)
     assert re.match(rf"Pass 4 of 6: \d of {int(free.sum())} free cells right; ", widget.text)
 
@@ -112,8 +105,8 @@ def test_a_diverged_run_is_shown():
 
 def test_a_run_with_a_register_has_more_residuals_than_cells():
     run, targets = sudoku_run()
-    padded = torch.nn.functional.pad(run.residuals, (1, 0))
-    frames = board(type(run)(**{**vars(run), "residuals": padded}), box=BOX, targets=targets).view["frames"]
+    padded = {name: torch.nn.functional.pad(getattr(run, name), (1, 0)) for name in ("residuals", "halted_at")}
+    frames = board(replace(run, **padded), box=BOX, targets=targets).view["frames"]
     assert len(frames[0]["prediction"]) == SIDE**2
 
 

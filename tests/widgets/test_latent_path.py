@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ def run(b=5, n=4, seed=0, **options):
 
 
 def with_states(trajectory, states):
-    return type(trajectory)(**{**vars(trajectory), "states": tuple(states)})
+    return replace(trajectory, states=tuple(states))
 
 
 @pytest.mark.parametrize(("b", "n"), [(5, 20), (40, 2)], ids=["more-values-than-states", "more-states-than-values"])
