@@ -6,11 +6,12 @@ from typing import ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.style import CYCLE, GREY, INK, figure_style
+from latentkit.style import BLUE, CYCLE, GREY, INK, ORANGE, figure_style
 
 P = ParamSpec("P")
 
@@ -281,5 +282,195 @@ def rest_scatter(models: Mapping[str, tuple[Sequence[float], Sequence[float]]], 
     for i, (label, (residuals, accuracy)) in enumerate(models.items()):
         axes.plot(residuals, accuracy, "osD^vP*"[i % 7], markersize=6, alpha=0.8, label=label)
     axes.set(xlabel="last residual", ylabel="accuracy", xscale="log", ylim=(0, 1.05), title=title)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def cost_bars(
+    ours: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    papers: Mapping[str, float | None],
+    *,
+    labels: tuple[str, str] = ("here", "paper"),
+    title: str = "",
+) -> Figure:
+    """What each change of a recipe costs, ours beside a paper's.
+
+    Args:
+        ours: by change, the recipe's accuracies and the changed one's, one a seed, in percent. The bar is the
+            difference of the means; a dot for each seed of the changed one; the shaded band is the recipe's own range.
+        papers: by change, the paper's cost in points; None where it has none.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.42 * len(ours) + 1.2), sharey=True, width_ratios=(3, 2))
+    for row, (base, changed) in enumerate(ours.values()):
+        mean = float(np.mean(base))
+        cost = mean - np.array(changed, dtype=float)
+        axes[0].barh(row, cost.mean(), color=BLUE, alpha=0.35, height=0.6)
+        offsets = np.linspace(-0.14, 0.14, len(cost)) if len(cost) > 1 else np.zeros(1)
+        axes[0].plot(cost, row + offsets, "o", color=BLUE, markersize=4.5)
+    every = np.concatenate([np.array(base) - np.mean(base) for base, _ in ours.values()])
+    axes[0].axvspan(every.min(), every.max(), color=GREY, alpha=0.25, linewidth=0)
+    for row, name in enumerate(ours):
+        paper = papers.get(name)
+        if paper is None:
+            axes[1].text(0.5, row, "not reported", va="center", color=GREY, fontsize=9)
+        else:
+            axes[1].barh(row, paper, color=ORANGE, alpha=0.35, height=0.6)
+            axes[1].plot(paper, row, "s", color=ORANGE, markersize=5)
+    for axis, label in zip(axes, labels, strict=True):
+        axis.axvline(0, color=INK, linewidth=1)
+        axis.set(xlabel="points lost", title=label)
+        axis.grid(axis="y", visible=False)
+        axis.margins(x=0.08)
+    axes[0].set_yticks(range(len(ours)), list(ours))
+    axes[0].invert_yaxis()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+@_figure
+def critical_segment(wrong: Int[Tensor, "k b"], *, before: int = 4, title: str = "") -> Figure:
+    """Wrong cells by segment, of the puzzles that end right: their mean, and each one aligned where it became right."""
+    solved = wrong[:, wrong[-1] == 0].numpy()
+    # The segment after which a puzzle stayed right.
+    last_wrong = len(solved) - 1 - (solved[::-1] > 0).argmax(0)
+    at = np.where((solved > 0).any(0), last_wrong + 1, 0)
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
+    shown = int(at.max()) + 2
+    axes[0].plot(np.arange(1, shown + 1), solved[:shown].mean(1), marker="o", color=BLUE, markersize=4)
+    axes[0].set(xlabel="segment", ylabel="wrong cells", title="mean over puzzles")
+    offsets = np.arange(-before, 2)
+    aligned = np.full((len(offsets), solved.shape[1]), np.nan)
+    for row, offset in enumerate(offsets):
+        there = (at + offset >= 0) & (at + offset < len(solved))
+        aligned[row, there] = solved[at[there] + offset, there.nonzero()[0]]
+    axes[1].plot(offsets, aligned[:, :60], color=GREY, linewidth=0.8, alpha=0.4)
+    counted = (~np.isnan(aligned)).any(1)
+    axes[1].plot(offsets[counted], np.nanmean(aligned[counted], 1), marker="s", color=ORANGE, markersize=4)
+    axes[1].set(xlabel="segments from the one that solves it", title="each puzzle aligned")
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+@_figure
+def scaling_curves(
+    x: Sequence[int],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    xlabel: str,
+    ylabel: str = "puzzles right (%)",
+    title: str = "",
+) -> Figure:
+    """Percent by passes or restarts, on a doubling scale: by label, one curve a seed; mean and range are drawn."""
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    for i, (label, seeds) in enumerate(curves.items()):
+        values, colour = np.array(seeds, dtype=float), CYCLE[i % len(CYCLE)]
+        axes.fill_between(x, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        axes.plot(x, values.mean(0), color=colour, label=label, marker="osD^vP*"[i % 7], markersize=4.5)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-3, 104), title=title)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(x, [str(value) for value in x])
+    axes.minorticks_off()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def signal_dots(
+    signals: Mapping[str, Mapping[str, Sequence[float | None]]], *, line: float | None = None, title: str = ""
+) -> Figure:
+    """How well each signal tells right from wrong: by group (a row) and signal (a colour), the AUC of each seed.
+
+    A seed without enough right and wrong answers is None, and has no dot.
+    """
+    names = list(dict.fromkeys(name for group in signals.values() for name in group))
+    figure, axes = plt.subplots(figsize=(7.2, 0.5 * len(signals) + 1.2))
+    for i, name in enumerate(names):
+        offset = (i - (len(names) - 1) / 2) * 0.62 / max(1, len(names))
+        points = [
+            (value, row + offset)
+            for row, group in enumerate(signals.values())
+            for value in group.get(name, ())
+            if value is not None
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), "osD^vP*"[i % 7], color=CYCLE[i % 7], markersize=5, label=name)
+    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1.4)
+    axes.annotate(
+        "no better than a coin",
+        (0.5, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 2),
+        textcoords="offset points",
+        color=GREY,
+        fontsize=9,
+    )
+    if line is not None:
+        axes.axvline(line, color=INK, linestyle="--", linewidth=1)
+    axes.set(xlabel="AUC (each mark a seed)", xlim=(-0.02, 1.03))
+    axes.set_title(title, pad=18)
+    axes.set_yticks(range(len(signals)), list(signals))
+    axes.set_ylim(len(signals) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def update_schedule(schedule: Sequence[str], *, gradient_updates: int, segments: int = 2, title: str = "") -> Figure:
+    """When each module of a nested recurrence is updated; a square where the update carries gradient, else a ring."""
+    figure, axes = plt.subplots(figsize=(7.2, 1.9))
+    rows = list(dict.fromkeys(schedule))  # the fast module first, at the bottom
+    updates = len(schedule)
+    kinds = (("no gradient", "o", "white", GREY), ("gradient", "s", CYCLE[1], CYCLE[1]))
+    for carries, (label, marker, face, edge) in enumerate(kinds):
+        at = [i for i in range(updates) if (i >= updates - gradient_updates) == bool(carries)]
+        x = [s * updates + i + 1 for s in range(segments) for i in at]
+        y = [rows.index(schedule[i]) for _ in range(segments) for i in at]
+        axes.plot(
+            x, y, marker, markersize=11, markerfacecolor=face, markeredgecolor=edge, markeredgewidth=1.6, label=label
+        )
+    for s in range(1, segments + 1):
+        axes.axvline(s * updates + 0.5, color=INK, linestyle="--", linewidth=1)
+        axes.annotate(
+            "loss, optimiser step", (s * updates + 0.42, len(rows) - 0.28), ha="right", va="bottom", fontsize=8.5
+        )
+    axes.set(xlabel="update", title=title, ylim=(-0.6, len(rows) + 0.1), xlim=(0.3, segments * updates + 0.7))
+    axes.set_xticks(range(1, segments * updates + 1))
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def halting_scatter(
+    halted: Int[Tensor, " b"], level: Int[Tensor, " b"], right: Bool[Tensor, " b"], *, xlabel: str, title: str = ""
+) -> Figure:
+    """Where each puzzle halts, by how hard it is: a dot where its answer is right then, a cross where it is not.
+
+    Args:
+        halted: the segment at which it halts; 0 where it never does, which is drawn above all others.
+        level: any whole number that says how hard the puzzle is. The line is the mean at each level.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 3.6))
+    never = int(halted.max()) + 2
+    y = torch.where(halted > 0, halted, never).double()
+    around = 0.6 * torch.rand(2, len(y), generator=torch.Generator().manual_seed(0)) - 0.3  # apart, and always the same
+    for kept, label, marker, colour in ((right, "right", "o", CYCLE[2]), (~right, "wrong", "x", CYCLE[1])):
+        axes.plot(
+            (level + around[0])[kept], (y + around[1])[kept], marker, color=colour, markersize=4, alpha=0.7, label=label
+        )
+    levels = level[halted > 0].unique()
+    means = [float(y[(level == at) & (halted > 0)].mean()) for at in levels]
+    axes.plot(levels, means, "-", color=INK, label="mean")
+    axes.set(xlabel=xlabel, ylabel="halts after segment", title=title)
+    ticks = list(range(1, never - 1))
+    axes.set_yticks(ticks[:: max(1, len(ticks) // 8)])
+    if bool((halted == 0).any()):
+        axes.set_yticks([*axes.get_yticks(), never], [*map(str, ticks[:: max(1, len(ticks) // 8)]), "never"])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -39,6 +39,9 @@ def add_parser(subparsers: Any, name: str) -> None:
         parser.add_argument("--limit", type=int, metavar="N", help="only the first N puzzles of each band")
         parser.add_argument("--restarts", type=int, default=1, metavar="B", help="runs a puzzle (default 1)")
         parser.add_argument(
+            "--guesses", type=int, default=0, metavar="G", help="digits that each restart supposes (default 0)"
+        )
+        parser.add_argument(
             "--select", choices=SIGNALS, default=SIGNALS[0], help=f"what picks one of several runs ({SIGNALS[0]})"
         )
         parser.add_argument("--json", action="store_true", help="print the bands as json and nothing else")
@@ -72,7 +75,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     puzzles = puzzles.select(split=split)
     cells = puzzles.tokens.shape[1]
     classes = 2 if mazes else BOARDS[cells].side
-    evaluate.check_fit(model, puzzles.tokens[:1].long(), classes, arguments.restarts, arguments.select)
+    evaluate.check_fit(
+        model, puzzles.tokens[:1].long(), classes, arguments.restarts, arguments.select, arguments.guesses
+    )
     puzzles, said_by = evaluate.with_bands(puzzles, mazes, arguments.limit)
     if arguments.limit is not None:
         puzzles = evaluate.first_of_each_band(puzzles, arguments.limit)
@@ -83,6 +88,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             puzzles,
             passes=passes,
             runs=arguments.restarts,
+            guesses=arguments.guesses,
             signal=arguments.select,
             seed=arguments.seed,
             mazes=mazes,
@@ -93,6 +99,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(json.dumps({"bands": bands}))
         return 0
     runs = "one run each" if arguments.restarts == 1 else f"best of {arguments.restarts} runs by {arguments.select}"
+    runs += f", each but the first supposing {arguments.guesses} digits" if arguments.guesses else ""
     print(f"{name}, {count_parameters(cast(nn.Module, model)):,} parameters, {passes} passes, {runs}")
     print(f"{arguments.data}, {f'split {split}' if split else 'all rows'}; bands by {said_by}\n")
     print(f"{'':32} {'n':>6} {'exact':>7}   95% interval{'   valid and shortest' if mazes else ''}")

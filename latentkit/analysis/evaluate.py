@@ -11,7 +11,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from latentkit import paths
+from latentkit.analysis.guessing import guessing_restarts
 from latentkit.analysis.reliability import check_restarts, restarts, select
+from latentkit.models import SudokuGraph
 from latentkit.recurrence import DepthRecurrent
 from latentkit.tasks.maze import valid_shortest
 from latentkit.tasks.puzzles import BOARDS, PuzzleSet
@@ -20,7 +22,7 @@ from latentkit.training.checkpoint import load_weights
 
 BANDS = ("singles", "short", "easy", "medium", "long", "hard", "extreme")
 """The order in which bands are shown; any other name comes after these."""
-_BLOCK = 1024  # puzzles whose restarts are held at a time
+_BLOCK = 256  # puzzles whose restarts are held at a time
 
 
 def wilson(right: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -63,6 +65,7 @@ def answer_all(
     *,
     passes: int,
     runs: int = 1,
+    guesses: int = 0,
     signal: str = "min_confidence",
     seed: int = 0,
     mazes: bool = False,
@@ -72,6 +75,7 @@ def answer_all(
 
     Args:
         passes, runs: depth and breadth; of several runs of a puzzle, `signal` picks the answer (`reliability.select`).
+        guesses: cells that each run but the first supposes (`guessing`); 0 for runs that differ in their start only.
         progress: called with the number of puzzles, or the part of one, that was done since the last call.
     """
     exact, valid = [], []
@@ -79,7 +83,12 @@ def answer_all(
     for block, start in enumerate(range(0, len(puzzles), _BLOCK)):
         part = puzzles[start : start + _BLOCK]
         tokens = part.tokens.long()
-        found = restarts(model, tokens, passes, runs, seed=seed + 7919 * block, progress=done)
+        if guesses:
+            found = guessing_restarts(model, tokens, passes, runs, guesses=guesses, seed=seed + 7919 * block)
+            if progress:
+                progress(len(part))
+        else:
+            found = restarts(model, tokens, passes, runs, seed=seed + 7919 * block, progress=done)
         answer = select(found, signal) if runs > 1 else found.predictions[0]
         exact.append((answer == part.targets).all(-1))
         valid.append(valid_shortest(tokens, answer) if mazes else exact[-1])
@@ -169,7 +178,12 @@ def load_model(name: str) -> nn.Module:
 
 
 def check_fit(
-    model: DepthRecurrent, tokens: Int[Tensor, "1 n"], classes: int, runs: int = 1, signal: str = "min_confidence"
+    model: DepthRecurrent,
+    tokens: Int[Tensor, "1 n"],
+    classes: int,
+    runs: int = 1,
+    signal: str = "min_confidence",
+    guesses: int = 0,
 ) -> None:
     """Refuses a model of another board or task, and runs or a signal that it does not have, before anything is run.
 
@@ -184,10 +198,15 @@ def check_fit(
     if logits.shape[1] != tokens.shape[1] or logits.shape[2] < classes:
         raise ValueError(f"this {kind} answers with {logits.shape[2]} classes, the puzzles need {classes}")
     check_restarts(model, tokens, runs)
+    if guesses and not (isinstance(model, SudokuGraph) and signal == "min_confidence" and guesses > 0):
+        raise ValueError(
+            f"guesses={guesses} with a {kind}, selected by {signal}: only SudokuGraph can suppose digits, and "
+            "its runs are then told apart by min_confidence"
+        )
     if runs > 1 and signal == "halt_logit" and not hasattr(model, "halt_logit"):
         raise ValueError(f"this {kind} has no halt_logit to select by; choose min_confidence, residual or agreement")
 
 
 def default_passes(model: nn.Module) -> int:
     """Enough passes for what a model's pass is: one small step of SudokuGraph, or a whole segment of the others."""
-    return 256 if type(model).__name__ == "SudokuGraph" else 16
+    return 256 if isinstance(model, SudokuGraph) else 16

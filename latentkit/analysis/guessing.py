@@ -66,7 +66,7 @@ def guess(
     """`count` blank cells of each puzzle, undecided ones first, else at random, each with a digit of the belief."""
     digit = torch.multinomial(belief.flatten(0, 1), 1).view(blank.shape)
     entropy = -(belief * belief.clamp_min(1e-9).log()).sum(-1)
-    # Uniform numbers are below 1, so that an undecided blank always comes before a decided one, and that before a given.
+    # Uniform numbers are below 1: an undecided blank always comes before a decided one, and that before a given.
     order = torch.rand(blank.shape) + (entropy > undecided).float() + 2 * blank.float()
     chosen = torch.zeros_like(blank).scatter(1, order.topk(count).indices, True) & blank
     return chosen[..., None] & torch.nn.functional.one_hot(digit, belief.shape[-1]).bool()

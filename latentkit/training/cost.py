@@ -121,13 +121,13 @@ def in_words(cost: Cost, device: str) -> str:
             f"{_bytes(cost.activation_bytes)} for the backward pass",
             f"  FLOPs   {_count(cost.flops)} a step, {_count(cost.flops * cost.steps)} in all "
             "(matrix products, counted by torch)",
-            f"  time    {_time(days)} for {cost.steps:,} steps on this {device}, by one step of {cost.timed} examples; "
-            f"an H100 at 50% of its peak {_time(2 * h100 / 86400)}",
+            f"  time    {_time(days)} for {cost.steps:,} steps on {device} (one step of {cost.timed} examples, timed); "
+            f"{_time(2 * h100 / 86400)} on an H100 at half its peak",
         ]
     )
 
 
-def _bytes(n: float) -> str:
+def _bytes(n: int) -> str:
     return f"{n / 2**30:.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"
 
 

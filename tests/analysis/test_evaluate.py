@@ -6,7 +6,7 @@ from torch.nn.functional import one_hot
 from latentkit.analysis import evaluate
 from latentkit.analysis.evaluate import Answers, answer_all, by_band, first_of_each_band, in_order, wilson, with_bands
 from latentkit.layers import MixingConfig
-from latentkit.models import FeedForward, FeedForwardConfig, SudokuGraph, SudokuGraphConfig
+from latentkit.models import FeedForward, FeedForwardConfig, SudokuGraph, SudokuGraphConfig, TRMConfig, build
 from latentkit.recurrence import DepthRecurrent
 from latentkit.tasks.maze import cell_depth, solve
 from latentkit.tasks.puzzles import PuzzleSet
@@ -213,3 +213,9 @@ def test_a_model_of_another_board_is_refused(learners_view):
     with pytest.raises(ValueError, match="no halt_logit to select by"):
         evaluate.check_fit(model, torch.zeros(1, 16, dtype=torch.long), 4, runs=2, signal="halt_logit")
     evaluate.check_fit(model, torch.zeros(1, 16, dtype=torch.long), 4)
+
+
+def test_guesses_are_refused_where_a_model_cannot_suppose():
+    model = build(TRMConfig(5, 4, MixingConfig(16)))
+    with pytest.raises(ValueError, match="guesses=2 with a TRM"):
+        evaluate.check_fit(model, torch.zeros(1, 16, dtype=torch.long), 4, guesses=2)

@@ -17,7 +17,7 @@ def cost_of(gradient_updates, processes: int = 1, **fit):
 
 
 def test_flops_are_those_of_the_formula():
-    """Two a multiplication; the backward pass of a matrix product costs two forward ones; two of six updates carry it."""
+    """Two a multiplication; a matrix product costs twice as much backward as forward; two of six updates carry it."""
     got = cost_of(2)
     layer = 3 * 9 * 8 * 16 + 3 * 16 * 32 * 9  # mixing over positions, then over channels
     head, halt = 9 * 16 * 3, 16
@@ -54,9 +54,9 @@ def test_in_words():
     assert in_words(cost, "cuda").splitlines() == [
         "  memory  27.1 GiB: 80 MiB for weights, gradients, optimiser and average, 27.0 GiB for the backward pass",
         "  FLOPs   33 TFLOP a step, 2.38 EFLOP in all (matrix products, counted by torch)",
-        "  time    60 minutes for 72,000 steps on this cuda, by one step of 460 examples; an H100 at 50% of its peak "
-        "80.1 minutes",
+        "  time    60 minutes for 72,000 steps on cuda (one step of 460 examples, timed); 80.1 minutes on an H100 at half "
+        "its peak",
     ]
     slow = dataclasses.replace(cost, seconds=800.0)
-    assert "1.83 years" not in in_words(slow, "cpu") and "667 days" in in_words(slow, "cpu")
+    assert "667 days for" in in_words(slow, "cpu")
     assert H100_FLOPS == 989e12
