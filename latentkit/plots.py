@@ -181,6 +181,7 @@ def pass_curves(
     first: int = 1,
     xlabel: str = "pass",
     lines: Mapping[str, float] | None = None,
+    trained_to: int | None = None,
     title: str = "",
 ) -> Figure:
     """Anything by pass: by label, one curve a run; the line is their mean (geometric if `log`), the band their range.
@@ -189,8 +190,11 @@ def pass_curves(
         log: logarithmic scale; what is 0 is left out.
         first: the pass of the first value.
         lines: by label, levels to draw across.
+        trained_to: the most passes in training, drawn as the edge of a shaded region.
     """
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    if trained_to is not None:
+        axes.axvspan(first - 0.5, trained_to + 0.5, color="#f3f4f6", zorder=0, label="seen in training")
     for i, (label, runs) in enumerate(curves.items()):
         values = np.array(runs, dtype=float)
         if log:

@@ -143,6 +143,10 @@ def reproduce(
             model = models.build(arm.config)
             run = FitConfig(**{**_fields(arm.fit), "seed": seed, "device": device, "checkpoint_every": 100})
             folder = runs_dir() / arm.run_folder(seed)
+            known = folder / f"{claim.id}-{arm.name}.json"
+            if known.exists():  # trained and measured before this command was killed
+                results.setdefault(arm.name, []).append(json.loads(known.read_text(encoding="utf-8")))
+                continue
             diverged, started = False, time.process_time()
             try:
                 trained = fit(model, arm.batches, arm.supervision, run, run_dir=folder, progress=log is not None)
@@ -159,6 +163,7 @@ def reproduce(
                 log(f"{claim.id}  {arm.name}  seed {seed}: {scalars}")
             if seed == 0 and arm.name in claim.ship and budget == "cpu":
                 _ship(model, claim, arm, trained, paths.writable_dir() / "checkpoints" / claim.ship[arm.name])
+            known.write_text(json.dumps(metrics), encoding="utf-8")
     record = Record(
         id=claim.id,
         lab=claim.lab,

@@ -113,16 +113,16 @@ def _train(
 
 def in_words(cost: Cost, device: str) -> str:
     """Three lines for the command line."""
-    days = cost.seconds * cost.steps / 86400
-    h100 = cost.flops * cost.steps / H100_FLOPS
+    state, activations = _bytes(cost.state_bytes), _bytes(cost.activation_bytes)
+    total = cost.flops * cost.steps
+    h100 = f"; {_time(total / (H100_FLOPS / 2))} on an H100 at half its peak" if total > 1e15 else ""
     return "\n".join(
         [
-            f"  memory  {_bytes(cost.bytes)}: {_bytes(cost.state_bytes)} for weights, gradients, optimiser and average, "
-            f"{_bytes(cost.activation_bytes)} for the backward pass",
-            f"  FLOPs   {_count(cost.flops)} a step, {_count(cost.flops * cost.steps)} in all "
-            "(matrix products, counted by torch)",
-            f"  time    {_time(days)} for {cost.steps:,} steps on {device} (one step of {cost.timed} examples, timed); "
-            f"{_time(2 * h100 / 86400)} on an H100 at half its peak",
+            f"  memory  {_bytes(cost.bytes)}: {state} for weights, gradients, optimiser and average, "
+            f"{activations} for the backward pass",
+            f"  FLOPs   {_count(cost.flops)} a step, {_count(total)} in all (matrix products, counted by torch)",
+            f"  time    {_time(cost.seconds * cost.steps)} for {cost.steps:,} steps on {device} "
+            f"(one step of {cost.timed} examples, timed){h100}",
         ]
     )
 
@@ -138,8 +138,8 @@ def _count(n: float) -> str:
     return f"{n / 1e6:.3g} MFLOP"
 
 
-def _time(days: float) -> str:
-    for size, name in ((365, "years"), (1, "days"), (1 / 24, "hours"), (1 / 1440, "minutes")):
-        if days >= 2 * size:
-            return f"{days / size:.3g} {name}"
-    return f"{days * 86400:.2g} seconds"
+def _time(seconds: float) -> str:
+    for size, name in ((365 * 86400, "years"), (86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {name}"
+    return f"{seconds:.2g} seconds"

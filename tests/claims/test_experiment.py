@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from latentkit import claims, cli
 from latentkit.claims import ledger
-from latentkit.claims.experiment import Arm, Claim, collect, reproduce
+from latentkit.claims.experiment import Arm, Claim, collect, reproduce, runs_dir
 from latentkit.claims.ledger import Source
 from latentkit.layers import BlockConfig
 from latentkit.models import LoopedConfig, TransformerConfig, build
@@ -91,7 +92,33 @@ def test_a_claim_is_run_over_its_seeds_and_written(home, capsys):
         assert len(record.values(f"{arm}/curve")[0]) == 3
     assert record.environment["device"] == "cpu"
     assert record.environment["threads"] == 1
-    assert not list((home / ".runs").iterdir())  # nothing half-trained is left behind
+    assert not (home / ".runs").exists()  # nothing half-trained is left behind
+
+
+def test_a_training_that_two_claims_share_is_run_once(home, monkeypatch):
+    monkeypatch.setitem(claims.REGISTRY, "other", replace(CLAIM, id="other", arms=lambda budget: arms(budget)[:1]))
+    assert cli.main(["reproduce", "tiny", "other", "--seeds", "2", "--keep-runs"]) == 0
+    assert Words.calls == 2 * (3 + 4)
+    assert ledger.load("other").values("stack/total") == ledger.load("tiny").values("stack/total")
+    assert len(list((home / ".runs").iterdir())) == 4
+
+
+def test_the_last_weights_are_measured_of_the_same_training_as_the_averaged_ones():
+    fit = FitConfig(steps=4, ema=0.9)
+    averaged = replace(arms("cpu")[1], fit=fit)
+    both = [averaged, replace(averaged, name="last", weights="last")]
+    record = reproduce(replace(CLAIM, arms=lambda budget: both, ship={}, judge=lambda results: "partly"), seeds=1)
+    assert Words.calls == 4
+    assert record.values("loop/total") != record.values("last/total")
+    assert (record.setup["loop"]["weights"], record.setup["last"]["weights"]) == ("averaged", "last")
+
+
+def test_a_claim_about_a_file_asks_for_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(claims.REGISTRY, "tiny", replace(CLAIM, data="puzzles in rows"))
+    assert cli.main(["reproduce", "tiny"]) == 2
+    assert "tiny is measured on a file that you have to name: --data FILE, puzzles in rows" in capsys.readouterr().err
+    assert cli.main(["reproduce", "tiny", "--data", str(tmp_path / "none.csv")]) == 2
+    assert "no file" in capsys.readouterr().err
 
 
 def test_more_seeds_begin_with_the_same_ones():
@@ -122,6 +149,7 @@ def test_the_first_seeds_weights_are_shipped(home):
 def killed_and_resumed(claim: Claim, kill_at: int, monkeypatch) -> tuple[int, int]:
     """The samples drawn by an uninterrupted run, and by one killed at a sample and started again; same records."""
     whole, used = reproduce(claim, seeds=2), Words.calls
+    shutil.rmtree(runs_dir())
     monkeypatch.setattr(Words, "calls", 0)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Words, "kill_at", kill_at)

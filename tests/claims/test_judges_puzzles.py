@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from latentkit.claims import REGISTRY, drivers, puzzles, real_sudoku
+from latentkit.recurrence import Trajectory
 from latentkit.tasks import Batch
 
 
@@ -110,19 +111,11 @@ def test_eqr_breadth(runs, verdict):
 
 
 @pytest.mark.parametrize(
-    ("generated", "published", "verdict"),
-    [
-        ((95, 87, 68), (0, 0, 0), "reproduced"),
-        ((0, 0, 0), (95, 87, 68), "reproduced"),
-        ((95, 86, 67), (94, 87, 67), "partly"),
-        ((94, 86, 67), (94, 86, 67), "not reproduced"),
-    ],
+    ("by_band", "verdict"), [((95, 87, 68), "reproduced"), ((95, 86, 67), "partly"), ((94, 86, 67), "not reproduced")]
 )
-def test_sudoku_graph(generated, published, verdict):
-    def runs(values):
-        return [{f"real_{band}@256": v for band, v in zip(real_sudoku.BARS, values, strict=True)}]
-
-    assert judged("sudoku-graph", {"generated": runs(generated), "published": runs(published)}) == verdict
+def test_sudoku_graph(by_band, verdict):
+    run = {f"real_{band}@256": v for band, v in zip(real_sudoku.BARS, by_band, strict=True)}
+    assert judged("sudoku-graph", {"generated": [run]}) == verdict
 
 
 @pytest.mark.parametrize(
@@ -163,7 +156,14 @@ def test_one_blank_keeps_every_given_and_asks_for_one_cell_that_was_asked_for():
 
 
 def test_the_halting_segment_is_the_first_that_says_stop():
-    class Run:
-        halt_logits = torch.tensor([[-1.0, 1, -1], [1, -1, -1], [1, 1, -1]])
-
-    assert puzzles.halted_at([Run()], 3).tolist() == [2, 1, 3]
+    blank = torch.zeros(3, 1, dtype=torch.long)
+    run = Trajectory(
+        tokens=blank,
+        passes=(1, 2, 3),
+        states=(),
+        logits=torch.zeros(3, 3, 1, 2),
+        residuals=torch.zeros(3, 3, 1),
+        halted_at=blank,
+        halt_logits=torch.tensor([[-1.0, 1, -1], [1, -1, -1], [1, 1, -1]]),
+    )
+    assert puzzles.halted_at([run], 3).tolist() == [2, 1, 3]

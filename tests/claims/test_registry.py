@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentkit import claims, models, paths
-from latentkit.claims import REGISTRY, depth_wall, ledger, looping
+from latentkit.claims import REGISTRY, depth_wall, ledger
 from latentkit.claims.experiment import Arm, Claim, Results
 from latentkit.layers import count_parameters
 from latentkit.training import load_weights
@@ -91,7 +91,9 @@ def test_every_claim_has_been_run_as_it_is_registered(claim: Claim):
     assert record.id == claim.id
     assert record.budget == "cpu"
     assert record.seeds >= 3
-    assert record.command == f"latentkit reproduce {claim.id} --seeds {record.seeds}" + " --data FILE" * bool(claim.data)
+    assert record.command == f"latentkit reproduce {claim.id} --seeds {record.seeds}" + " --data FILE" * bool(
+        claim.data
+    )
     assert record.setup == json.loads(json.dumps({arm.name: arm.describe() for arm in claim.arms("cpu")}))
 
 

@@ -86,7 +86,7 @@ def test_the_canonical_form_is_the_least_image(board):
 def test_4x4_has_2_classes_of_grids_and_36_of_minimal_puzzles():
     """Known counts: 13 minimal puzzles of 4 clues, 22 of 5, 1 of 6, up to symmetry."""
     board = Board(2, 2)
-    rows = [grid for grid in itertools.product(itertools.permutations((1, 2, 3, 4)), repeat=4)]
+    rows = list(itertools.product(itertools.permutations((1, 2, 3, 4)), repeat=4))
     grids = np.array(rows, np.uint8).reshape(-1, 16)
     grids = grids[~breaks_rules(grids, board).any(1)]
     assert len(grids) == 288

@@ -1,0 +1,978 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # Lab 05 · What really drives it: TRM, EqR
+#
+# {{ badge }}
+#
+# **Claim.** What solves the puzzles of lab 04 is a small step, repeated and supervised many times; and the same idea, given the symmetries of Sudoku, solves published 9x9 puzzles with fewer than 5,000 weights.
+#
+# | | |
+# |---|---|
+# | You need | [lab 04](04_two_timescales.ipynb); [lab 03](03_what_the_loop_does.ipynb) for fixed points |
+# | Your time | 120 minutes |
+# | Computer time | {{ cpu_seconds }} CPU seconds |
+#
+# By the end you can
+#
+# - build TRM from HRM, and say which of HRM's parts can go;
+# - tell, by experiment, whether a loop reasons step by step or guesses;
+# - scale depth and breadth at test time, and choose among restarts without knowing the answer;
+# - say when a model knows from inside that it is wrong, and when it does not.
+
+# %% [markdown]
+# ## Cold open: throw one network away
+#
+# Here is lab 04's HRM. Beside it stands a model with one of HRM's two networks thrown away: half of the weights, and half of the updates a segment.
+#
+# **Predict:** how many of 200 held-out puzzles does each solve in four segments?
+
+# %%
+import torch
+
+from latentkit import paths
+from latentkit.layers import count_parameters
+from latentkit.recurrence import unroll
+from latentkit.tasks import Sudoku
+from latentkit.training import load_weights
+
+small = Sudoku(2, 3)
+test = small.test(200)
+hrm = load_weights(paths.find("checkpoints/sudoku6-hrm.safetensors"))
+trm = load_weights(paths.find("checkpoints/sudoku6-loop.safetensors"))
+
+
+def solved(model, batch, segments):
+    """Share of the puzzles with every cell right, after each segment."""
+    run = unroll(model, batch.tokens, segments)
+    return (run.predictions == batch.targets).all(-1).float().mean(1).tolist()
+
+
+for name, model in {"HRM": hrm, "TRM": trm}.items():
+    share = solved(model, test, 4)[-1]
+    print(f"{name} {count_parameters(model):>8,} parameters: {share:.0%} solved")
+
+# %% [markdown]
+# Half the model, and the better one. But two things differ here, not one: HRM was trained with its one-step gradient, TRM through the whole segment. Which of them did it? That is what this lab is about.
+
+# %% [markdown]
+# ## The idea by hand
+#
+# TRM, the *tiny recursive model* ([Jolicoeur-Martineau, 2025](https://arxiv.org/abs/2510.04871)), is HRM with parts taken out:
+#
+# | | HRM | TRM |
+# |---|---|---|
+# | networks | $f_L$ and $f_H$ | one f |
+# | think, n times | $z_L \leftarrow f_L(z_L + (z_H + x))$ | $z \leftarrow f(z + (y + x))$ |
+# | answer, once | $z_H \leftarrow f_H(z_H + z_L)$ | $y \leftarrow f(y + z)$ |
+# | gradient | last L, last H | all updates of the last recursion |
+# | halting | values of halting and of going on | of halting only |
+#
+# | name | shape | meaning |
+# |---|---|---|
+# | x | [b, m, d] | the puzzle's m cells, embedded |
+# | y | [b, m, d] | the answer so far; digits are read from it |
+# | z | [b, m, d] | the thought so far |
+#
+# How can one network do both? It sees the puzzle x in the sum, or it does not: that tells it which of the two it is to do.
+
+# %% [markdown]
+# ### Exercise 1 · One network, two roles
+#
+# **Difficulty** ●●○○○ · **Time** 6 minutes · **Skill** reading an update rule
+#
+# Write `recursion(f, y, z, x, n)`: y, z, x are [b, m, d], f is a function from [b, m, d] to [b, m, d]. Think n times, then answer once. Return (y, z).
+
+
+# %% exercise="recursion" points=2
+@lab.exercise("recursion")
+def recursion(f, y, z, x, n):
+    ### BEGIN SOLUTION
+    for _ in range(n):
+        z = f(z + y + x)
+    return f(y + z), z
+    ### END SOLUTION
+
+
+# %% check="recursion" points=2
+lab.check("recursion")
+### BEGIN HIDDEN TESTS
+one = torch.ones(1, 1, 1)
+assert [v.item() for v in recursion(lambda v: v, one, one, 2 * one, 2)] == [8, 7]
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# Which of the three tensors change, and how often each?
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# A loop over n for the thought; y stays as it is all that time. One more call for the answer, after the loop.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# n times: z becomes f of the sum of all three. Then y becomes f of the sum of y and z.
+#
+# </details>
+
+# %% [markdown] solution
+# The answer is written from the thought alone. If y needs anything of the puzzle, z must hold it.
+
+# %% [markdown]
+# **Common mistake.** Adding x to the answer's update as well. Then nothing tells the network which role it is in.
+
+# %% [markdown]
+# **Parity.** Four segments with the trained network inside, in float64:
+
+# %% facts
+import copy
+
+exact = copy.deepcopy(trm).double()
+few = test.tokens[:20]
+with torch.no_grad():
+    x = exact.encode(few)
+    y, z = exact.initial_state(x)
+    for _ in range(4):
+        y, z = recursion(exact.f, y, z, x, n=2)
+gap = (y - unroll(exact, few, 4).states[-1].y).abs().max().item()
+print("four segments equal to 1e-6:", gap < 1e-6)
+
+# %% [markdown]
+# ### Exercise 2 · The average of the weights
+#
+# **Difficulty** ●○○○○ · **Time** 5 minutes · **Skill** exponential averages
+#
+# TRM keeps, beside the weights that are trained, a running average of them, and only the average is tested. Write `average(mean, weights, decay)`: two dictionaries of tensors [p, q] or of other shapes, with the same names. Return a new dictionary: decay times the mean so far, plus 1 − decay times the new weights.
+
+
+# %% exercise="average" points=1
+@lab.exercise("average")
+def average(mean, weights, decay):
+    ### BEGIN SOLUTION
+    return {k: decay * mean[k] + (1 - decay) * weights[k] for k in mean}
+    ### END SOLUTION
+
+
+# %% check="average" points=1
+lab.check("average")
+### BEGIN HIDDEN TESTS
+assert (
+    average({"a": torch.tensor(4.0)}, {"a": torch.tensor(0.0)}, 0.75)["a"].item() == 3
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# One line for each name. A dictionary comprehension does it.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# With a decay near 1 the result must stay near `mean`.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# For each name: decay times the old mean, plus the rest (1 minus decay) times the new weight.
+#
+# </details>
+
+# %% [markdown] solution
+# A decay of 0.99 averages over roughly the last hundred steps. It costs one copy of the weights.
+
+# %% [markdown]
+# **Common mistake.** The two factors exchanged. The "average" is then almost the last weights, and nothing breaks visibly.
+
+# %% [markdown]
+# ## Train it live: three contracts
+#
+# The same TRM, the same 4x4 puzzles, the same steps, three *training contracts*:
+#
+# - **deep supervision** (HRM, TRM): a step is one segment; the state is carried to the next step, cut off from its gradient;
+# - **recursive stem** ([Hakimi, 2026](https://arxiv.org/abs/2603.15641)): a step starts anew, runs 1 to 8 segments, and only the last has gradient and loss;
+# - **one segment**: start anew, one segment, loss.
+#
+# In each, the gradient sees one segment. **Predict** which of the three models gains from a second, fourth and eighth segment at test. Your average runs beside the first training.
+
+# %%
+from latentkit.layers import MixingConfig
+from latentkit.models import TRMConfig, build
+from latentkit.training import (
+    ConstantPasses,
+    Curriculum,
+    DeepSupervision,
+    FinalLoss,
+    FitConfig,
+    UniformPasses,
+    fit,
+)
+
+tiny = Sudoku(2, 2)
+cells = MixingConfig(16, d_model=32, hidden=64, token_hidden=32, init_gain=0.75)
+config = TRMConfig(tiny.vocab_size, tiny.num_classes, cells)
+puzzles = Curriculum(tiny, batch=32, low=16, high=16)
+recipe = FitConfig(
+    300, learning_rate=3e-3, weight_decay=0.1, ema=0.98, seed=lab.seed
+)
+
+
+def new_model():
+    torch.manual_seed(lab.seed)
+    return build(config)
+
+
+deep, mean = new_model(), {}
+
+
+def keep_average(step, _):
+    weights = {k: v.detach().clone() for k, v in deep.named_parameters()}
+    mean.update(average(mean, weights, recipe.ema) if mean else weights)
+
+
+trained = fit(deep, puzzles, DeepSupervision(4), recipe, watch=keep_average)
+theirs = dict(trained.averaged.named_parameters())
+gap = max((mean[k] - theirs[k]).abs().max().item() for k in mean)
+print("your average equals latentkit's to 1e-5:", gap < 1e-5)
+
+# %%
+contracts = {
+    "recursive stem": FinalLoss(UniformPasses(1, 8), gradient_passes=1),
+    "one segment": FinalLoss(ConstantPasses(1)),
+}
+models = {"deep supervision": trained.averaged}
+for name, contract in contracts.items():
+    models[name] = fit(new_model(), puzzles, contract, recipe).averaged
+
+# %%
+from latentkit import plots
+
+held_out = tiny.test(200)
+plots.pass_curves(
+    {name: [solved(model, held_out, 8)] for name, model in models.items()},
+    xlabel="segments at test",
+    ylabel="share solved",
+    title="One model, one number of steps, three contracts",
+)
+
+# %% [markdown]
+# TODO-L live
+
+# %% [markdown]
+# ## What drives it
+#
+# Now one part at a time, on 6x6 puzzles: nine trainings of two CPU-minutes, three seeds each. **Predict** the two parts that are missed most.
+
+# %%
+from latentkit.claims import ledger
+
+drivers = ledger.load("drivers-sudoku6")
+changes = {
+    "one-step gradient": "one-step",
+    "one segment, nothing carried": "one-supervision",
+    "two networks": "separate",
+    "one latent": "one-latent",
+    "no halting": "no-halting",
+    "no average of weights": "no-ema",
+    "n = 1": "n=1",
+    "n = 5": "n=5",
+}
+# From TRM's own table (Sudoku-Extreme, one seed): 87.4% less each change.
+paper = {
+    "one-step gradient": 87.4 - 56.5,
+    "two networks": 87.4 - 82.4,
+    "one latent": 87.4 - 71.9,
+    "no average of weights": 87.4 - 79.9,
+}
+base = drivers.values("loop/exact@4")
+plots.cost_bars(
+    {
+        name: (base, drivers.values(f"{arm}/exact@4"))
+        for name, arm in changes.items()
+    },
+    paper,
+    labels=("6x6, here", "9x9, TRM's paper"),
+    title="What each change costs",
+)
+
+# %% facts
+for name, arm in {"the recipe": "loop"} | changes.items().mapping:
+    at = {k: drivers.mean(f"{arm}/exact@{k}") for k in (4, 16)}
+    print(f"{name:30} {at[4]:5.1f}% after 4 segments, {at[16]:5.1f}% after 16")
+print("verdict:", drivers.verdict)
+
+# %% [markdown]
+# TODO-L drivers
+
+# %% [markdown]
+# ## Reasoning or guessing?
+#
+# [Ren and Liu (2026)](https://arxiv.org/abs/2601.10679) looked inside a trained HRM and report three things. It can fail where a **single cell is blank**. A puzzle is not solved bit by bit, but at **one critical segment**. And there are **wrong resting points**, where it stays. Their word for this is guessing. We look for each of the three.
+
+# %% [markdown]
+# ### Exercise 3 · One blank
+#
+# **Difficulty** ●●○○○ · **Time** 6 minutes · **Skill** classes and digits, scatter
+#
+# Write `one_blank(tokens, targets, cell)`: tokens [b, m] hold digits, 0 for a blank; targets [b, m] hold *classes*, digit − 1; cell [b] names one cell of each puzzle. Return new tokens [b, m] with every cell given, but for that one.
+
+
+# %% exercise="one_blank" points=2
+@lab.exercise("one_blank")
+def one_blank(tokens, targets, cell):
+    ### BEGIN SOLUTION
+    filled = targets + 1
+    return filled.scatter(1, cell[:, None], 0)
+    ### END SOLUTION
+
+
+# %% check="one_blank" points=2
+lab.check("one_blank")
+### BEGIN HIDDEN TESTS
+assert one_blank(
+    torch.tensor([[0, 0, 3]]), torch.tensor([[0, 1, 2]]), torch.tensor([1])
+).tolist() == [[1, 0, 3]]
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# You do not need the puzzle at all: start from its solution.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# Class 0 is the digit 1. Then one entry a row becomes 0; `scatter` along axis 1, or an index with `torch.arange(b)`.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# digits = classes plus one; in row i put 0 at cell[i]; return.
+#
+# </details>
+
+# %% [markdown] solution
+# `scatter` without an underscore makes a copy, so that the targets stay as they were.
+
+# %% [markdown]
+# **Common mistake.** Forgetting the + 1. Every puzzle is then unsolvable, and you would report that the finding holds.
+
+# %% facts
+generator = torch.Generator().manual_seed(7)
+cell = (torch.rand(test.tokens.shape, generator=generator) * (test.tokens == 0)).argmax(1)
+easy = test._replace(tokens=one_blank(test.tokens, test.targets, cell))
+for name, model in {"HRM": hrm, "TRM": trm}.items():
+    one, four = solved(model, easy, 4)[0], solved(model, easy, 4)[-1]
+    print(f"{name}: one blank, {one:.0%} solved after 1 segment, {four:.0%} after 4")
+
+# %% [markdown]
+# Now the critical segment. If a puzzle were solved bit by bit, its count of wrong cells would walk down to 0.
+
+# %%
+run = unroll(trm, test.tokens, 16)
+wrong = (run.predictions != test.targets).sum(-1)
+plots.critical_segment(wrong, title="Wrong cells: smooth on average, a jump in each puzzle")
+
+# %% facts
+guessing = ledger.load("guessing-sudoku6")
+for metric, text in {
+    "one_blank_exact@16": "one-blank puzzles right after 16 segments (%)",
+    "wrong_cells_before": "cells wrong one segment before the solution",
+    "several_at_once": "puzzles with 4 or more of them (%)",
+    "failures": "failures, of 1,000, after 32 segments",
+    "failures_settled": "of these, unchanged for the last 8 segments (%)",
+    "lost_again": "puzzles solved, then lost again (%)",
+}.items():
+    print(f"{text:48} {guessing.values(f'loop/{metric}')}")
+print("verdict:", guessing.verdict)
+
+# %% [markdown]
+# TODO-L guessing
+
+# %% [markdown]
+# ### Exercise 4 · Does a signal know?
+#
+# **Difficulty** ●●●○○ · **Time** 10 minutes · **Skill** ranking, pairs
+#
+# A *signal* is a number that the model can compute without the answer: how much its state still moves, its lowest confidence. How well does it tell right from wrong? Take every pair of a right and a wrong answer. The **AUC** is the share of pairs in which the right answer has the larger signal; a tie counts one half. Write `auc(signal, right)` for floats [k] and booleans [k]; return a float.
+
+
+# %% exercise="auc" points=3
+@lab.exercise("auc")
+def auc(signal, right):
+    ### BEGIN SOLUTION
+    gap = signal[right][:, None] - signal[~right][None, :]
+    wins = (gap > 0).float() + 0.5 * (gap == 0).float()
+    return wins.mean().item()
+    ### END SOLUTION
+
+
+# %% check="auc" points=3
+lab.check("auc")
+### BEGIN HIDDEN TESTS
+assert (
+    auc(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([True, True, False])) == 0.75
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# A boolean tensor picks entries: the signals of the right answers, and those of the wrong ones.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# A column minus a row gives the table of all pairs. Count positive entries as 1, zeros as one half.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# table[i, j] = signal of right answer i - signal of wrong answer j; return the mean of (1 if above 0, 0.5 if 0, else 0).
+#
+# </details>
+
+# %% [markdown] solution
+# 0.5 is a coin, 1 is certainty. Below 0.5 the signal points the wrong way, and choosing by it is worse than not choosing.
+
+# %% [markdown]
+# **Common mistake.** Ties as losses. A signal that says the same of every answer then gets 0 instead of 0.5.
+
+# %% facts
+for name in ("residual", "min_confidence", "halt"):
+    print(f"{name:15} AUC by seed: {guessing.values(f'loop/auc_{name}')}")
+
+# %% [markdown]
+# TODO-L auc6
+
+# %% [markdown]
+# ## Made to settle: EqR
+#
+# If a wrong resting point cannot be left, start again elsewhere. TRM cannot: it always starts from the same state. *Equilibrium reasoners* ([Huang, Geng and Kolter, 2026](https://arxiv.org/abs/2605.21488)) change three things in TRM:
+#
+# $$z \leftarrow (1-\lambda)\, z + \lambda\, f(z + y + x) + \varepsilon, \qquad \lambda = 0.95,$$
+#
+# the same for y, with small noise $\varepsilon$ (0.01) in every update, and a **random start** at every position, in training and at test.
+
+# %% [markdown]
+# ### Exercise 5 · Damped
+#
+# **Difficulty** ●●○○○ · **Time** 6 minutes · **Skill** extending your own code
+#
+# Version 2 of your recursion, `damped(f, y, z, x, n, damping)`: every update, of z [b, m, d] and of y [b, m, d], goes only the part `damping` of the way from the old state to the new. No noise here. Return (y, z).
+
+
+# %% exercise="damped" points=2
+@lab.exercise("damped")
+def damped(f, y, z, x, n, damping):
+    ### BEGIN SOLUTION
+    for _ in range(n):
+        z = torch.lerp(z, f(z + y + x), damping)
+    return torch.lerp(y, f(y + z), damping), z
+    ### END SOLUTION
+
+
+# %% check="damped" points=2
+lab.check("damped")
+### BEGIN HIDDEN TESTS
+zero = torch.zeros(1)
+assert damped(lambda v: v + 4, zero, zero, zero, 1, 0.5)[1].item() == 2
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# Where version 1 replaces a state, version 2 mixes the old one with the replacement.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# With damping 1 you must get version 1 back; with damping 0 nothing moves. `torch.lerp(a, b, w)` is (1 − w) a + w b.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# n times: z = mix of z and f(sum of all three). Then y = mix of y and f(sum of y and the new z).
+#
+# </details>
+
+# %% [markdown] solution
+# A resting point of f stays one under damping, since there old and new are equal. Only the way to it changes.
+
+# %% [markdown]
+# **Common mistake.** λ on the old state. At 0.95 the loop then crawls, a twentieth of a step at a time.
+
+# %% facts
+eqr = load_weights(paths.find("checkpoints/sudoku6-eqr.safetensors"))
+still = copy.deepcopy(eqr).double()
+still.config = type(eqr.config)(**{**vars(eqr.config), "noise": 0.0})
+with torch.no_grad():
+    x = still.encode(few)
+    start = still.initial_state(x)
+    mine = damped(still.f, *start, x, eqr.config.n, eqr.config.damping)
+    gap = (mine[0] - still.step(start, x).y).abs().max().item()
+print("a segment of EqR without noise, equal to 1e-6:", gap < 1e-6)
+
+# %% [markdown]
+# **Before you move anything:** below is *one* hard puzzle from 24 random starts. If the solution were the only resting point, where would all paths end?
+
+# %%
+from latentkit.widgets import latent_path, pca_paths
+
+torch.manual_seed(lab.seed)
+TODO_PUZZLE = 0
+many = test.tokens[TODO_PUZZLE].repeat(24, 1)
+starts = unroll(eqr, many, 16)
+right = (starts.predictions[-1] == test.targets[TODO_PUZZLE]).all(-1)
+latent_path(pca_paths(starts), right=right, title="One puzzle, 24 starts, 16 segments")
+
+# %% [markdown]
+# TODO-L paths
+
+# %% [markdown]
+# ### Exercise 6 · Choose
+#
+# **Difficulty** ●●○○○ · **Time** 6 minutes · **Skill** indexing with two tensors
+#
+# r restarts give r answers. Write `choose(predictions, signal)`: predictions [r, b, m], signal [r, b], the larger the better; return [b, m], for each puzzle the answer of its best run.
+
+
+# %% exercise="choose" points=2
+@lab.exercise("choose")
+def choose(predictions, signal):
+    ### BEGIN SOLUTION
+    best = signal.argmax(0)
+    return predictions[best, torch.arange(len(best))]
+    ### END SOLUTION
+
+
+# %% check="choose" points=2
+lab.check("choose")
+### BEGIN HIDDEN TESTS
+assert choose(
+    torch.tensor([[[1], [2]], [[3], [4]]]), torch.tensor([[0.1, 0.9], [0.2, 0.8]])
+).tolist() == [[3], [2]]
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# Each puzzle may take another run. So you need an index for every puzzle.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# `argmax` over the axis of runs gives [b]. Indexing with two tensors of length b picks one run for each puzzle.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# best[i] = run with the largest signal of puzzle i; answer i = predictions[best[i], i].
+#
+# </details>
+
+# %% [markdown] solution
+# No answer is looked at. That is the difference between choosing and counting a puzzle as solved if *any* run is right.
+
+# %% [markdown]
+# **Common mistake.** One best run for all puzzles together.
+
+# %% [markdown]
+# More segments (depth) or more restarts (breadth)? Three seeds, 300 held-out puzzles; the choice among restarts is by the signal named. **Before you switch signals:** which will gain most from breadth?
+
+# %%
+from latentkit.widgets import surface
+
+breadth = ledger.load("eqr-breadth-sudoku6")
+depths = (1, 2, 4, 8, 16)
+signals = ("residual", "min_confidence", "halt_logit")
+
+
+def mean_over_seeds(metric):
+    return (torch.tensor(breadth.values(metric)).mean(0) / 100).tolist()
+
+
+surface(
+    {
+        f"by {s}": [mean_over_seeds(f"eqr/by_{s}@{d}") for d in depths]
+        for s in signals
+    },
+    passes=depths,
+    restarts=(1, 2, 4, 8, 16),
+    number={f"by {s}": 300 for s in signals},
+    title="EqR on 6x6: depth against breadth",
+)
+
+# %% facts
+for d in (2, 4, 16):
+    print(f"{d} segments: one run {breadth.values(f'eqr/exact@{d}')}")
+    for s in (*signals, "agreement"):
+        best = [curve[-1] for curve in breadth.values(f"eqr/by_{s}@{d}")]
+        print(f"   best of 16 by {s:15} {best}")
+    print(f"   any of 16 right          {breadth.values(f'eqr/any@{d}')}")
+print("verdict:", breadth.verdict)
+
+# %% [markdown]
+# TODO-L breadth
+
+# %% [markdown]
+# ## Real puzzles: two recurrences
+#
+# Published 9x9 Sudokus. **(a) structure-free:** TRM with 81 cells instead of 36. It is told nothing: that cells in a row clash, or that digits are only names, it must learn. **(b) symmetric:** one small vector per cell *and digit*, all weights shared over cells, digits and passes; what a cell hears are sums along its row, column, box and over its own digits ([Palm et al., 2018](https://arxiv.org/abs/1711.08028) passed such messages first):
+#
+# $$h \leftarrow \mathrm{rms}\big(h + W_2\, \mathrm{silu}(W h + V_{\text{given, blank or other}} + \textstyle\sum_k W_k\, \text{message}_k) + b\big).$$
+
+# %% [markdown]
+# ### Exercise 7 · Messages
+#
+# **Difficulty** ●●●●○ · **Time** 15 minutes · **Skill** reshaping a grid into boxes
+#
+# Write `messages(h, box_rows, box_cols)` for one board h [s, s, s, c]: row, column, digit, channels. Return six tensors [s, s, s, c]; at each cell and digit they hold the sum of h over
+#
+# 1. its row, 2. its column, 3. its box (same digit each),
+# 4. the digits of its cell,
+# 5. the cells that its row and its box have in common, 6. those of its column and its box.
+
+
+# %% exercise="messages" points=4
+@lab.exercise("messages")
+def messages(h, box_rows, box_cols):
+    # [band, row in band, stack, column in stack, digit, channel]
+    x = h.unflatten(1, (-1, box_cols)).unflatten(0, (-1, box_rows))
+    ### BEGIN SOLUTION
+    axes = [(2, 3), (0, 1), (1, 3), (4,), (3,), (1,)]
+    sums = [x.sum(axis, keepdim=True).expand_as(x) for axis in axes]
+    return [total.flatten(2, 3).flatten(0, 1) for total in sums]
+    ### END SOLUTION
+
+
+# %% check="messages" points=4
+lab.check("messages")
+### BEGIN HIDDEN TESTS
+board_of_ones = torch.ones(6, 6, 6, 1)
+assert [int(m[0, 0, 0, 0]) for m in messages(board_of_ones, 2, 3)] == [6, 6, 6, 6, 3, 2]
+### END HIDDEN TESTS
+
+# %% [markdown]
+# <details><summary>Hint 1: a nudge</summary>
+#
+# In x every message is a sum over one or two of the first five axes.
+#
+# </details>
+#
+# <details><summary>Hint 2: closer</summary>
+#
+# A row runs over stacks and columns, axes 2 and 3; a box over rows and columns in it, axes 1 and 3. `keepdim=True`, then `expand_as(x)`, gives every cell its group's sum.
+#
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# for each of the six groups of axes: sum with kept axes, expand to x's shape, flatten stack with column, then band with row.
+#
+# </details>
+
+# %% [markdown] solution
+# Where side 3 meets side 3 an exchange of box rows and columns cannot show; the check uses 2x3 boxes.
+
+# %% [markdown]
+# **Common mistake.** Summing over the digits in the row message too: all digits then hear the same, and none can be told from another.
+
+# %% [markdown]
+# **Parity**, and a **test of symmetry**. Rename the digits, shuffle bands, rows, stacks and columns, transpose: a puzzle's solution changes in just that way. If we move puzzle and state so, does the model's next state move along? **Predict** it for both models (TRM's state has no digits to rename: we ask whether its *answer* moves along).
+
+# %% facts
+import numpy as np
+
+from latentkit.tasks.sudoku_symmetry import random_symmetries
+
+nine = Sudoku(3, 3)
+graph = load_weights(paths.find("checkpoints/sudoku-graph.safetensors"))
+trm9 = load_weights(paths.find("checkpoints/sudoku9-trm.safetensors"))
+hard = nine.puzzles.select(split="test", band="hard", limit=20).batch()
+g = copy.deepcopy(graph).double()
+move = random_symmetries(1, nine.board, np.random.default_rng(0))
+cells, digits = torch.tensor(move.cells[0]), torch.tensor(move.digits[0])
+with torch.no_grad():
+    tokens = hard.tokens[:1]
+    context, s = g.encode(tokens), g.steps[0]
+    h = g.initial_state(context)
+    heard = messages(h.view(9, 9, 9, -1), 3, 3)
+    rows, columns, boxes, of_cell, row3, column3 = heard
+    inside = s.here(h.view(9, 9, 9, -1)) + context[0].reshape(9, 9, 9, -1)
+    inside += (s.line(rows + columns) + s.box(boxes) + s.cell(of_cell)) / 3
+    inside += s.triad(row3 + column3)
+    mine = torch.nn.functional.silu(inside) @ s.out.weight.T + s.out.bias
+    mine = mine + h.view(9, 9, 9, -1)
+    mine = mine / (mine.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+    theirs = g.step(h, context)
+    print("parity to 1e-6:", bool((mine.reshape(h.shape) - theirs).abs().max() < 1e-6))
+
+    def moved(state):
+        back = digits[1:].argsort()  # which old digit each new one was
+        return state.unflatten(-1, (9, -1))[:, cells][:, :, back].flatten(2)
+
+    turned = digits[tokens[:, cells]]
+    gap = (g.step(moved(h), g.encode(turned)) - moved(theirs)).abs().max()
+    print("graph: the next state moves along, to 1e-6:", bool(gap < 1e-6))
+
+# %%
+everyday = Sudoku(3, 3, "sudoku-9x9-easy").test(40)
+with torch.no_grad():
+    answer = unroll(trm9, everyday.tokens, 8, keep="last").predictions[-1]
+    turned = unroll(trm9, digits[everyday.tokens[:, cells]], 8, keep="last")
+same = (turned.predictions[-1] + 1 == digits[answer[:, cells] + 1]).all(-1)
+print(f"TRM: the answer moves along for {same.float().mean():.0%} of 40 easy puzzles")
+for name, model, passes in (("TRM", trm9, 16), ("graph", graph, 256)):
+    shares = []
+    for batch in (everyday, hard):
+        run = unroll(model, batch.tokens, passes, keep="last")
+        shares.append((run.predictions[-1] == batch.targets).all(-1).float().mean())
+    print(
+        f"{name:6} {count_parameters(model):>8,} parameters: "
+        f"{shares[0]:.0%} of 40 easy puzzles, {shares[1]:.0%} of 20 hard ones"
+    )
+
+# %% [markdown]
+# TODO-L nine
+
+# %% [markdown]
+# A hard puzzle, over 256 passes. **Before you move the slider:** do digits settle one by one, as letters did in lab 02, or all at once, as on 6x6?
+
+# %%
+from latentkit.widgets import board
+
+torch.manual_seed(lab.seed)
+run = unroll(graph, hard.tokens[:6], 256, keep=8)
+right = (run.predictions == hard.targets[:6]).all(-1)
+latest = int(torch.where(right[-1], right.int().argmax(0), -1).argmax())
+board(run, box=(3, 3), targets=hard.targets[:6], example=latest, title="A hard puzzle")
+
+# %%
+graphs = ledger.load("sudoku-graph")
+bands = ("singles", "medium", "hard", "extreme")
+plots.scaling_curves(
+    (16, 64, 256),
+    {
+        band: list(
+            zip(
+                *(graphs.values(f"generated/real_{band}@{p}") for p in (16, 64, 256)),
+                strict=True,
+            )
+        )
+        for band in bands
+    },
+    xlabel="passes",
+    title="Published puzzles, trained on the course's own",
+)
+
+# %% facts
+for arm in ("generated", "published"):
+    print(f"trained on {arm} puzzles, 256 passes")
+    for band in bands:
+        print(f"   {band:8} {graphs.values(f'{arm}/real_{band}@256')}")
+print("verdict:", graphs.verdict)
+
+# %% [markdown]
+# TODO-L graph
+
+# %% [markdown]
+# ## Is it the sharing?
+#
+# The control that most papers leave out. Sixteen steps with **unshared** weights, of equal width (16 times the weights) or of equal weights (narrower), against one step run 16 times. **Predict:** who wins at 16 passes? And what happens when each runs on, the unshared ones by starting over with their first step?
+
+# %%
+sharing = ledger.load("sudoku-sharing")
+arms = {
+    "shared": "shared",
+    "unshared, equal width": "unshared",
+    "unshared, equal weights": "unshared-same-parameters",
+}
+plots.scaling_curves(
+    (16, 64, 256),
+    {
+        label: list(
+            zip(*(sharing.values(f"{arm}/mean@{p}") for p in (16, 64, 256)), strict=True)
+        )
+        for label, arm in arms.items()
+    },
+    xlabel="steps run",
+    ylabel="puzzles right (%), mean of bands",
+    title="Trained with 16 steps, shared or not",
+)
+
+# %% facts
+for label, arm in arms.items():
+    size = sharing.setup[arm]["parameters"]
+    at = {p: sharing.values(f"{arm}/mean@{p}") for p in (16, 256)}
+    print(f"{label:24} {size:>7,} weights   16: {at[16]}   256: {at[256]}")
+print("verdict:", sharing.verdict)
+
+# %% [markdown]
+# TODO-L sharing
+
+# %% [markdown]
+# ## Knowing from inside
+#
+# Sudoku has rules, so anyone can check an answer; that is not the model's merit. What does it know *itself*? Your AUC, by band and seed:
+
+# %%
+def by_seed(metric):
+    """The seeds' values; None where there were too few right or wrong answers."""
+    entry = graphs.metrics.get(metric, {"values": []})
+    return [value or None for value in entry["values"]]
+
+
+plots.signal_dots(
+    {
+        f"{band}, {arm}": {
+            "lowest confidence": by_seed(f"{arm}/auc_min_confidence_real_{band}"),
+            "residual": by_seed(f"{arm}/auc_residual_real_{band}"),
+        }
+        for band in bands
+        for arm in ("generated", "published")
+    },
+    line=0.95,
+    title="Which signal knows? 256 passes, published puzzles",
+)
+
+# %% [markdown]
+# TODO-L inside
+
+# %% [markdown]
+# ## Restarts that hold a guess
+#
+# Extreme puzzles stay undecided: the state settles, and some cells stay between two digits. `analysis/guessing.py` restarts with two guesses *held*, drawn from the model's own belief, and takes the run whose least certain cell is most certain. **This is random search wrapped around the recurrence.** The rules are never consulted, no guess is taken back.
+
+# %%
+held = ledger.load("sudoku-guessing")
+plots.scaling_curves(
+    (1, 2, 4, 8, 16, 32, 64),
+    {band: held.values(f"generated/guessing_{band}") for band in ("hard", "extreme")},
+    xlabel="restarts, at most",
+    title="Held guesses, chosen by lowest confidence",
+)
+
+# %% facts
+for band in ("hard", "extreme"):
+    curves = held.values(f"generated/guessing_{band}")
+    print(f"{band}: 1 run {[c[0] for c in curves]}, 64 {[c[-1] for c in curves]}")
+print(f"hard, best of 16 plain: {held.values('generated/by16_min_confidence_hard')}")
+print("verdict:", held.verdict)
+
+# %% [markdown]
+# TODO-L held
+
+# %% [markdown]
+# ## What the paper's size would cost
+#
+# `latentkit train trm-sudoku-paper` prints this before it starts:
+
+# %%
+from dataclasses import replace
+
+from latentkit.claims import presets
+from latentkit.training import cost
+
+preset = presets.get("trm-sudoku-paper")
+estimate = cost.estimate(
+    lambda: build(preset.config),
+    preset.supervision,
+    replace(preset.fit, precision="fp32"),
+    preset.batch,
+    preset.positions,
+)
+print(f"{estimate.parameters:,} parameters")
+print(cost.in_words(estimate, "cpu"))
+
+# %% [markdown]
+# ## Your puzzle
+#
+# Type one in: 81 characters, row by row, a dot for a blank. (`latentkit solve` does the same in a terminal, and shows every pass.)
+
+# %%
+from latentkit.analysis.commands import faults, parse
+
+PUZZLE = """
+53..7.... 6..195... .98....6. 8...6...3 4..8.3..1
+7...2...6 .6....28. ...419..5 ....8..79
+"""
+tokens, grid = parse(PUZZLE)
+torch.manual_seed(lab.seed)
+run = unroll(graph, tokens, 256, keep="last")
+answer = run.predictions[-1, 0] + 1
+print("\n".join("".join(map(str, row)) for row in answer.view(9, 9).tolist()))
+wrong = faults(tokens[0], answer, grid)
+print("wrong: " + "; ".join(wrong) if wrong else "right by the rules")
+lowest = run.logits[-1, 0].softmax(-1).amax(-1).min().item()
+print(f"lowest confidence {lowest:.3f}: {'sure' if lowest > 0.9 else 'undecided'}")
+
+# %% [markdown]
+# ## What the papers leave open
+#
+# | | TRM's paper | its public code | here |
+# |---|---|---|---|
+# | optimiser | AdamW | AdamATan2 | AdamW; Muon for the graph |
+# | halting loss | weight 1 in the pseudocode | 0.5 | 0.5 |
+# | cross-entropy | softmax in the pseudocode, stable-max in the text | stable-max | softmax |
+# | positions in front of the puzzle | 1 | 16, of which 15 are zeros | none |
+# | recursions a segment | 3, gradient in the last | the same | 1, gradient in all |
+# | training | 60,000 epochs | 50,000 | two CPU-minutes |
+#
+# EqR's paper chooses restarts by the residual. Open: why a loop that is trained on the truth at every pass does not learn to commit and take back; what a verifier that is *learned* would add; whether any of this holds beyond puzzles.
+#
+# | Claim | Verdict |
+# |---|---|
+# | {{ claim drivers-sudoku6 statement }} | **{{ claim drivers-sudoku6 verdict }}** |
+# | {{ claim guessing-sudoku6 statement }} | **{{ claim guessing-sudoku6 verdict }}** |
+# | {{ claim eqr-breadth-sudoku6 statement }} | **{{ claim eqr-breadth-sudoku6 verdict }}** |
+# | {{ claim trm-sudoku9 statement }} | **{{ claim trm-sudoku9 verdict }}** |
+# | {{ claim sudoku-graph statement }} | **{{ claim sudoku-graph verdict }}** |
+# | {{ claim sudoku-sharing statement }} | **{{ claim sudoku-sharing verdict }}** |
+# | {{ claim sudoku-guessing statement }} | **{{ claim sudoku-guessing verdict }}** |
+
+# %% [markdown]
+# ## Self-quiz
+#
+# {{ quiz }}
+
+# %% [markdown]
+# ## Stretch
+#
+# - Run the contracts on 6x6 (`Sudoku(2, 3)`, 950 steps, width 64). Does the recursive stem overtake deep supervision?
+# - `guessing_restarts(graph, tokens, 256, 64, guesses=1)` from `latentkit.analysis.guessing`: is one guess enough?
+# - Train the graph on hard and extreme puzzles only, after the curriculum: `latentkit.claims.real_sudoku.graph_arm`.
+#
+# ## Reading
+#
+# - Jolicoeur-Martineau, [Less is more: recursive reasoning with tiny networks](https://arxiv.org/abs/2510.04871), 2025: TRM and its table.
+# - ARC Prize, [The hidden drivers of HRM's performance](https://arcprize.org/blog/hrm-analysis), 2025: the outer loop matters most.
+# - Ren and Liu, [reasoning or guessing](https://arxiv.org/abs/2601.10679), 2026.
+# - Huang, Geng and Kolter, [equilibrium reasoners](https://arxiv.org/abs/2605.21488), 2026: attractors, depth and breadth.
+# - Hakimi, [the recursive stem model](https://arxiv.org/abs/2603.15641), 2026.
+# - Palm, Paquet and Winther, [Recurrent relational networks](https://arxiv.org/abs/1711.08028), 2018: messages between cells, long before.
+#
+# ## Next
+#
+# All of this recurs along *depth*: one input, looked at again and again. Lab 06 turns to the other axis. A model that reads a text longer than its window must *remember*: working memory.
