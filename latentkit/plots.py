@@ -270,7 +270,8 @@ def halting_curves(
         names, passes, accuracy = zip(*points, strict=True)
         axes.plot(passes, accuracy, marker="osD^"[i % 4], markersize=5, label=rule)
         for name, x, y in zip(names, passes, accuracy, strict=True):
-            axes.annotate(name, (x, y), textcoords="offset points", xytext=(5, -10 - 2 * i), fontsize=8, color=GREY)
+            above = (0, (6, -13, -23)[i % 3])  # a height for each rule: where they meet, their labels do not
+            axes.annotate(name, (x, y), xytext=above, textcoords="offset points", ha="center", fontsize=8, color=GREY)
     if full is not None:
         axes.plot(*full, "*", color=INK, markersize=10, label=f"all {full[0]} passes")
     axes.set(xlabel="passes a letter, on average", ylabel="accuracy", title=title)

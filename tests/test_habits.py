@@ -29,7 +29,7 @@ FLOORS = [
     {"plots", "widgets"},
     {"course"},
     {"doctor"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 STRANGERS = {"tasks", "models"}  # a claim is where they meet
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -168,7 +168,8 @@ def average(mean, weights, decay):
 lab.check("average")
 ### BEGIN HIDDEN TESTS
 assert (
-    average({"a": torch.tensor(4.0)}, {"a": torch.tensor(0.0)}, 0.75)["a"].item() == 3
+    average({"a": torch.tensor(4.0)}, {"a": torch.tensor(0.0)}, 0.75)["a"].item()
+    == 3
 )
 ### END HIDDEN TESTS
 
@@ -309,7 +310,7 @@ plots.cost_bars(
 )
 
 # %% facts
-for name, arm in {"the recipe": "loop"} | changes.items().mapping:
+for name, arm in {"the recipe": "loop", **changes}.items():
     at = {k: drivers.mean(f"{arm}/exact@{k}") for k in (4, 16)}
     print(f"{name:30} {at[4]:5.1f}% after 4 segments, {at[16]:5.1f}% after 16")
 print("verdict:", drivers.verdict)
@@ -374,11 +375,15 @@ assert one_blank(
 
 # %% facts
 generator = torch.Generator().manual_seed(7)
-cell = (torch.rand(test.tokens.shape, generator=generator) * (test.tokens == 0)).argmax(1)
+cell = (
+    torch.rand(test.tokens.shape, generator=generator) * (test.tokens == 0)
+).argmax(1)
 easy = test._replace(tokens=one_blank(test.tokens, test.targets, cell))
 for name, model in {"HRM": hrm, "TRM": trm}.items():
     one, four = solved(model, easy, 4)[0], solved(model, easy, 4)[-1]
-    print(f"{name}: one blank, {one:.0%} solved after 1 segment, {four:.0%} after 4")
+    print(
+        f"{name}: one blank, {one:.0%} solved after 1 segment, {four:.0%} after 4"
+    )
 
 # %% [markdown]
 # Now the critical segment. If a puzzle were solved bit by bit, its count of wrong cells would walk down to 0.
@@ -386,7 +391,9 @@ for name, model in {"HRM": hrm, "TRM": trm}.items():
 # %%
 run = unroll(trm, test.tokens, 16)
 wrong = (run.predictions != test.targets).sum(-1)
-plots.critical_segment(wrong, title="Wrong cells: smooth on average, a jump in each puzzle")
+plots.critical_segment(
+    wrong, title="Wrong cells: smooth on average, a jump in each puzzle"
+)
 
 # %% facts
 guessing = ledger.load("guessing-sudoku6")
@@ -425,9 +432,7 @@ def auc(signal, right):
 # %% check="auc" points=3
 lab.check("auc")
 ### BEGIN HIDDEN TESTS
-assert (
-    auc(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([True, True, False])) == 0.75
-)
+assert auc(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([True, True, False])) == 0.75
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -454,10 +459,6 @@ assert (
 
 # %% [markdown]
 # **Common mistake.** Ties as losses. A signal that says the same of every answer then gets 0 instead of 0.5.
-
-# %% facts
-for name in ("residual", "min_confidence", "halt"):
-    print(f"{name:15} AUC by seed: {guessing.values(f'loop/auc_{name}')}")
 
 # %% [markdown]
 # TODO-L auc6
@@ -543,7 +544,9 @@ TODO_PUZZLE = 0
 many = test.tokens[TODO_PUZZLE].repeat(24, 1)
 starts = unroll(eqr, many, 16)
 right = (starts.predictions[-1] == test.targets[TODO_PUZZLE]).all(-1)
-latent_path(pca_paths(starts), right=right, title="One puzzle, 24 starts, 16 segments")
+latent_path(
+    pca_paths(starts), right=right, title="One puzzle, 24 starts, 16 segments"
+)
 
 # %% [markdown]
 # TODO-L paths
@@ -671,7 +674,14 @@ def messages(h, box_rows, box_cols):
 lab.check("messages")
 ### BEGIN HIDDEN TESTS
 board_of_ones = torch.ones(6, 6, 6, 1)
-assert [int(m[0, 0, 0, 0]) for m in messages(board_of_ones, 2, 3)] == [6, 6, 6, 6, 3, 2]
+assert [int(m[0, 0, 0, 0]) for m in messages(board_of_ones, 2, 3)] == [
+    6,
+    6,
+    6,
+    6,
+    3,
+    2,
+]
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -727,7 +737,9 @@ with torch.no_grad():
     mine = mine + h.view(9, 9, 9, -1)
     mine = mine / (mine.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
     theirs = g.step(h, context)
-    print("parity to 1e-6:", bool((mine.reshape(h.shape) - theirs).abs().max() < 1e-6))
+    print(
+        "parity to 1e-6:", bool((mine.reshape(h.shape) - theirs).abs().max() < 1e-6)
+    )
 
     def moved(state):
         back = digits[1:].argsort()  # which old digit each new one was
@@ -743,7 +755,9 @@ with torch.no_grad():
     answer = unroll(trm9, everyday.tokens, 8, keep="last").predictions[-1]
     turned = unroll(trm9, digits[everyday.tokens[:, cells]], 8, keep="last")
 same = (turned.predictions[-1] + 1 == digits[answer[:, cells] + 1]).all(-1)
-print(f"TRM: the answer moves along for {same.float().mean():.0%} of 40 easy puzzles")
+print(
+    f"TRM: the answer moves along for {same.float().mean():.0%} of 40 easy puzzles"
+)
 for name, model, passes in (("TRM", trm9, 16), ("graph", graph, 256)):
     shares = []
     for batch in (everyday, hard):
@@ -767,7 +781,9 @@ torch.manual_seed(lab.seed)
 run = unroll(graph, hard.tokens[:6], 256, keep=8)
 right = (run.predictions == hard.targets[:6]).all(-1)
 latest = int(torch.where(right[-1], right.int().argmax(0), -1).argmax())
-board(run, box=(3, 3), targets=hard.targets[:6], example=latest, title="A hard puzzle")
+board(
+    run, box=(3, 3), targets=hard.targets[:6], example=latest, title="A hard puzzle"
+)
 
 # %%
 graphs = ledger.load("sudoku-graph")
@@ -777,7 +793,10 @@ plots.scaling_curves(
     {
         band: list(
             zip(
-                *(graphs.values(f"generated/real_{band}@{p}") for p in (16, 64, 256)),
+                *(
+                    graphs.values(f"generated/real_{band}@{p}")
+                    for p in (16, 64, 256)
+                ),
                 strict=True,
             )
         )
@@ -786,13 +805,6 @@ plots.scaling_curves(
     xlabel="passes",
     title="Published puzzles, trained on the course's own",
 )
-
-# %% facts
-for arm in ("generated", "published"):
-    print(f"trained on {arm} puzzles, 256 passes")
-    for band in bands:
-        print(f"   {band:8} {graphs.values(f'{arm}/real_{band}@256')}")
-print("verdict:", graphs.verdict)
 
 # %% [markdown]
 # TODO-L graph
@@ -813,7 +825,10 @@ plots.scaling_curves(
     (16, 64, 256),
     {
         label: list(
-            zip(*(sharing.values(f"{arm}/mean@{p}") for p in (16, 64, 256)), strict=True)
+            zip(
+                *(sharing.values(f"{arm}/mean@{p}") for p in (16, 64, 256)),
+                strict=True,
+            )
         )
         for label, arm in arms.items()
     },
@@ -822,13 +837,6 @@ plots.scaling_curves(
     title="Trained with 16 steps, shared or not",
 )
 
-# %% facts
-for label, arm in arms.items():
-    size = sharing.setup[arm]["parameters"]
-    at = {p: sharing.values(f"{arm}/mean@{p}") for p in (16, 256)}
-    print(f"{label:24} {size:>7,} weights   16: {at[16]}   256: {at[256]}")
-print("verdict:", sharing.verdict)
-
 # %% [markdown]
 # TODO-L sharing
 
@@ -836,6 +844,7 @@ print("verdict:", sharing.verdict)
 # ## Knowing from inside
 #
 # Sudoku has rules, so anyone can check an answer; that is not the model's merit. What does it know *itself*? Your AUC, by band and seed:
+
 
 # %%
 def by_seed(metric):
@@ -869,17 +878,13 @@ plots.signal_dots(
 held = ledger.load("sudoku-guessing")
 plots.scaling_curves(
     (1, 2, 4, 8, 16, 32, 64),
-    {band: held.values(f"generated/guessing_{band}") for band in ("hard", "extreme")},
+    {
+        band: held.values(f"generated/guessing_{band}")
+        for band in ("hard", "extreme")
+    },
     xlabel="restarts, at most",
     title="Held guesses, chosen by lowest confidence",
 )
-
-# %% facts
-for band in ("hard", "extreme"):
-    curves = held.values(f"generated/guessing_{band}")
-    print(f"{band}: 1 run {[c[0] for c in curves]}, 64 {[c[-1] for c in curves]}")
-print(f"hard, best of 16 plain: {held.values('generated/by16_min_confidence_hard')}")
-print("verdict:", held.verdict)
 
 # %% [markdown]
 # TODO-L held

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -84,7 +84,9 @@ def answer_all(
         part = puzzles[start : start + _BLOCK]
         tokens = part.tokens.long()
         if guesses:
-            found = guessing_restarts(model, tokens, passes, runs, guesses=guesses, seed=seed + 7919 * block)
+            found = guessing_restarts(
+                cast(SudokuGraph, model), tokens, passes, runs, guesses=guesses, seed=seed + 7919 * block
+            )
             if progress:
                 progress(len(part))
         else:

@@ -76,16 +76,16 @@ GUESS_SEGMENTS = 32
 @torch.no_grad()
 def measure_guessing(model: nn.Module, arm: Arm) -> Metrics:
     """The three findings of "reasoning or guessing", and what tells a right answer from a wrong one from inside."""
-    model = cast(DepthRecurrent, model)
+    recurrent = cast(DepthRecurrent, model)
     batch = arm.batches.task.test()
-    runs = run_chunks(model, batch, GUESS_SEGMENTS)
+    runs = run_chunks(recurrent, batch, GUESS_SEGMENTS)
     predictions = torch.cat([run.predictions for run in runs], 1)
     wrong = (predictions != batch.targets).sum(-1)  # cells, [segments, puzzles]
     right = wrong[-1] == 0
     residual = torch.cat([run.residuals.mean(-1) for run in runs], 1)
 
     one = one_blank(batch)
-    one_right = right_by_segment(run_chunks(model, one, 16), one)
+    one_right = right_by_segment(run_chunks(recurrent, one, 16), one)
     first = (wrong == 0).int().argmax(0)  # the segment, from 0, at which a solved puzzle became right
     solved_later = right & (first > 0)
     before = wrong[first[solved_later] - 1, solved_later.nonzero()[:, 0]]

@@ -64,17 +64,17 @@ def marked_runs(
     model: nn.Module, batch: Batch, marks: Sequence[int], seed: int = 0, chunk: int = 64
 ) -> dict[int, Restarts]:
     """One run of each puzzle, looked at after each of `marks` passes."""
-    model = cast(DepthRecurrent, model)
+    recurrent = cast(DepthRecurrent, model)
     found: dict[int, list[tuple[Tensor, Tensor, Tensor]]] = {mark: [] for mark in marks}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for tokens in batch.tokens.split(chunk):
-            context = model.encode(tokens)
-            state, done = model.initial_state(context), 0
+            context = recurrent.encode(tokens)
+            state, done = recurrent.initial_state(context), 0
             for mark in marks:
                 if mark - done > 3:
-                    state = advance(model, state, context, mark - done - 3)
-                end = unroll(model, tokens, min(3, mark - done), keep="last", state=state)
+                    state = advance(recurrent, state, context, mark - done - 3)
+                end = unroll(recurrent, tokens, min(3, mark - done), keep="last", state=state)
                 state, done = end.states[-1], mark
                 confidence = end.logits[-1].softmax(-1).amax(-1).amin(-1)
                 found[mark].append((end.predictions[-1], -end.residuals.mean((0, 2)), confidence))

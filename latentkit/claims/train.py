@@ -34,7 +34,7 @@ def add_parser(subparsers: Any, name: str) -> None:
     )
     parser.add_argument("preset", metavar="PRESET", help="NAME at the labs' size, NAME-paper at the paper's")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: the preset's")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: the preset's on cuda, else fp32")
     parser.add_argument("--compile", action="store_true", help="compile the model's step first; takes a minute")
     parser.add_argument("--steps", type=int, metavar="N", help="default: the preset's")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the data and all else (default 0)")
@@ -63,6 +63,8 @@ def _train(arguments: argparse.Namespace) -> int:
     chosen = {k: getattr(arguments, k) for k in ("device", "precision", "compile", "steps", "seed")}
     config = replace(preset.fit, **{k: v for k, v in chosen.items() if v is not None})
     device = pick_device(config.device)
+    if not arguments.precision and device.type != "cuda":
+        config = replace(config, precision="fp32")  # many CPUs have no bfloat16 and only imitate it, slowly
     rank, processes = distributed.launched()
     if preset.batch % processes:
         raise ValueError(f"a batch of {preset.batch} cannot be shared equally by {processes} processes")
@@ -71,14 +73,11 @@ def _train(arguments: argparse.Namespace) -> int:
     if rank == 0:
         _check_folder(out, about, arguments.resume)
 
-    def make() -> torch.nn.Module:
-        torch.manual_seed(config.seed)
-        return models.build(preset.config)
-
-    model = make()
+    torch.manual_seed(config.seed)
+    model = models.build(preset.config)
     if rank == 0:
         print(f"{arguments.preset}: {type(model).__name__}, {count_parameters(model):,} parameters", flush=True)
-        estimate = cost.estimate(make, preset.supervision, config, preset.batch, preset.positions, processes)
+        estimate = cost.estimate(model, preset.supervision, config, preset.batch, preset.positions, processes)
         print(cost.in_words(estimate, device.type), flush=True)
     batches = preset.curriculum(arguments.data)
     if rank == 0 and not arguments.resume:

@@ -1,10 +1,18 @@
-"""Sudokus made here: random solutions, clues taken away, difficulty steered by the solver's guesses."""
+"""Sudokus made here: random solutions, clues taken away, difficulty raised by moving clues.
+
+Every puzzle has one solution. A *minimal* one needs all its clues. What a random minimal puzzle asks of the solver is
+little (half of those on 9x9 need at most one guess), so hard ones are not drawn but bred: `harder` moves one clue, in
+all ways that leave one solution, keeps the way that costs the solver most guesses, and so on. (Neighbours of hard
+puzzles are hard; collectors of the hardest known Sudokus search their neighbourhoods in this way.)
+"""
+
+from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
-from latentkit.tasks.sudoku_solver import Board, candidates, search, solve
-from latentkit.tasks.sudoku_symmetry import grid_classes
+from latentkit.tasks.sudoku_solver import Board, candidates, every_solution, search, solve
+from latentkit.tasks.sudoku_symmetry import grid_classes, random_symmetries
 
 Grids = UInt8[np.ndarray, "b n"]
 
@@ -16,11 +24,14 @@ def random_solutions(count: int, board: Board, generator: np.random.Generator) -
 
 def dig_minimal(puzzles: Grids, board: Board, generator: np.random.Generator) -> Grids:
     """Takes clues away in random order while one solution remains; in the end every clue that is left is needed."""
-    puzzles = puzzles.copy()
+    puzzles, rows = puzzles.copy(), np.arange(len(puzzles))
     order = generator.random(puzzles.shape).argsort(1)
-    rows = np.arange(len(puzzles))
+    asked = puzzles > 0
+    if asked.mean() < 0.5:  # few can go: all are asked at once, since who is needed now will be needed with fewer clues
+        row, cell = np.nonzero(asked)
+        asked[row, cell] = ~is_needed(puzzles[row], cell, board)
     for cell in order.T:
-        there = puzzles[rows, cell] > 0
+        there = asked[rows, cell]
         there[there] = ~is_needed(puzzles[there], cell[there], board)
         puzzles[rows[there], cell[there]] = 0
     return puzzles
@@ -39,7 +50,7 @@ def dig_easy(solutions: Grids, clues: int, board: Board, generator: np.random.Ge
     return puzzles
 
 
-def is_needed(puzzles: Grids, cell: np.ndarray, board: Board) -> Bool[np.ndarray, " b"]:
+def is_needed(puzzles: Grids, cell: Int[np.ndarray, " b"], board: Board) -> Bool[np.ndarray, " b"]:
     """Whether a second solution appears when the clue at `cell` goes: one with another digit there."""
     masks = candidates(puzzles, board)
     rows = np.arange(len(puzzles))
@@ -50,6 +61,63 @@ def is_needed(puzzles: Grids, cell: np.ndarray, board: Board) -> Bool[np.ndarray
 def solved_by_singles(puzzles: Grids, board: Board) -> Bool[np.ndarray, " b"]:
     """Whether naked and hidden singles alone fill the grid."""
     return search(candidates(puzzles, board), board, 1).guesses == 0
+
+
+def mean_guesses(
+    puzzles: Grids, board: Board, generator: np.random.Generator, times: int = 3
+) -> Float[np.ndarray, " b"]:
+    """The solver's guesses, mean over `times` random symmetries: less a matter of luck than one count."""
+    images = [random_symmetries(len(puzzles), board, generator).apply(puzzles) for _ in range(times)]
+    return solve(np.concatenate(images), board, 1).guesses.reshape(times, -1).mean(0)
+
+
+def moved_clue(
+    puzzles: Grids, board: Board, generator: np.random.Generator, limit: int = 64, most: int = 100
+) -> tuple[Int[np.ndarray, " c"], Grids, Grids]:
+    """Puzzles that differ from the given ones in one clue, moved to another cell or digit: parents, puzzles, solutions.
+
+    A clue is taken away. Where a digit stands at a cell in exactly one of the solutions that there are now, it is a clue
+    that makes this solution the only one. Clues whose loss leaves `limit` solutions or more are not moved. Of each
+    parent's neighbours at most `most` are drawn.
+    """
+    parent, cell = np.nonzero(puzzles)
+    without = puzzles[parent]
+    without[np.arange(len(parent)), cell] = 0
+    row, grid = every_solution(without, board, limit)
+    keep = np.bincount(row, minlength=len(parent))[row] < limit
+    row, grid = row[keep], grid[keep]
+    times = np.zeros((len(parent), board.cells, board.side + 1), np.int64)
+    cells = np.arange(board.cells)
+    np.add.at(times, (row[:, None], cells, grid), 1)
+    solution, place = np.nonzero(times[row[:, None], cells, grid] == 1)
+    new = grid[solution, place] != puzzles[parent[row[solution]], place]  # else the clue is put back
+    solution, place = solution[new], place[new]
+    drawn = _best(parent[row[solution]], generator.random(len(solution)), most)
+    solution, place = solution[drawn], place[drawn]
+    children = without[row[solution]]
+    children[np.arange(len(children)), place] = grid[solution, place]
+    return parent[row[solution]], children, grid[solution]
+
+
+def _best(group: Int[np.ndarray, " c"], value: Float[np.ndarray, " c"], count: int) -> Int[np.ndarray, " k"]:
+    """Indices of the `count` largest values of each group."""
+    order = np.lexsort((-value, group))
+    ranked = group[order]
+    return order[np.arange(len(order)) - np.searchsorted(ranked, ranked) < count]
+
+
+def harder(
+    puzzles: Grids, solutions: Grids, board: Board, generator: np.random.Generator
+) -> tuple[Int[np.ndarray, " c"], Grids, Grids, Float[np.ndarray, " c"]]:
+    """The five hardest neighbours of each puzzle, made minimal: parents, puzzles, solutions, guesses.
+
+    One count of guesses picks the five of up to 100, four more judge them.
+    """
+    parent, children, grids = moved_clue(puzzles, board, generator)
+    hard = _best(parent, mean_guesses(children, board, generator, 1), 5)
+    parent, grids = parent[hard], grids[hard]
+    children = dig_minimal(children[hard], board, generator)
+    return parent, children, grids, mean_guesses(children, board, generator, 4)
 
 
 def make_6x6(generator: np.random.Generator, train: int = 2000, test: int = 1000) -> list[dict[str, object]]:
@@ -93,20 +161,70 @@ def make_9x9(
     puzzles, solutions, guesses = (np.concatenate(column) for column in zip(*parts, strict=True))
     edges = [*BAND_FROM.values(), np.inf]
     rows: list[dict[str, object]] = []
-    for band, low, high, count in zip(BAND_FROM, edges[:-1], edges[1:], train, strict=True):
+    for low, high, count in zip(edges[:-1], edges[1:], train, strict=True):
         chosen = np.flatnonzero((guesses >= low) & (guesses < high))[: count + test]
-        for row, grid_class in zip(
-            _rows(puzzles[chosen], solutions[chosen], max(0, len(chosen) - test), board),
-            grid_classes(solutions[chosen], board),
-            strict=True,
-        ):
-            rows.append({**row, "band": band, "grid_class": grid_class})
+        rows += _rows(puzzles[chosen], solutions[chosen], max(0, len(chosen) - test), board)
     trained = {row["grid_class"] for row in rows if row["split"] == "train"}
     return [row for row in rows if row["split"] == "train" or row["grid_class"] not in trained]
 
 
-def _rows(puzzles: Grids, solutions: Grids, train: int, board: Board) -> list[dict[str, object]]:
-    guesses = solve(puzzles, board, 1).guesses
+def make_9x9_extreme(
+    generator: np.random.Generator,
+    drawn: int = 4000,
+    families: int = 320,
+    steps: int = 14,
+    from_guesses: float = 16,
+    train: int = 2000,
+    test: int = 200,
+    most: int = 12,
+    log: Callable[[str], object] = print,
+) -> list[dict[str, object]]:
+    """Minimal 9x9 puzzles that take the solver at least `from_guesses` guesses, mean over three random symmetries.
+
+    The hardest of `drawn` random puzzles each found a family; in each step its head is exchanged for the hardest of its
+    neighbours, unless that is easier. Of all hard neighbours that were met, at most `most` of a family are kept. No two
+    puzzles share a class of grids, and no family is in both splits.
+    """
+    board = Board(3, 3)
+    solutions = random_solutions(drawn, board, generator)
+    puzzles = dig_minimal(solutions, board, generator)
+    guesses = mean_guesses(puzzles, board, generator)
+    head = np.argsort(-guesses, kind="stable")[:families]
+    heads, guesses = puzzles[head], guesses[head]
+    met: list[tuple[np.ndarray, ...]] = []
+    for step in range(1, steps + 1):
+        parts = []
+        for start in range(0, len(heads), 64):  # a block's solutions fit into memory
+            parent, *found = harder(heads[start : start + 64], board, generator)
+            parts.append((parent + start, *found))
+        family, children, grids, hard = (np.concatenate(column) for column in zip(*parts, strict=True))
+        best = _best(family, hard, 1)
+        best = best[hard[best] >= guesses[family[best]]]
+        heads[family[best]], guesses[family[best]] = children[best], hard[best]
+        keep = hard >= from_guesses
+        met.append((family[keep], children[keep], grids[keep]))
+        quartiles = " ".join(f"{guess:.1f}" for guess in np.percentile(guesses, [10, 25, 50, 75, 90]))
+        log(f"step {step}: guesses {quartiles} (10, 25, 50, 75, 90%); {sum(len(m[0]) for m in met)} hard puzzles met")
+    family, puzzles, solutions = (np.concatenate(column) for column in zip(*met, strict=True))
+    guesses = mean_guesses(puzzles, board, generator)  # counted anew: the counts that chose them flatter
+    first = np.unique(grid_classes(solutions, board), return_index=True)[1]
+    kept = first[guesses[first] >= from_guesses]
+    kept = kept[_best(family[kept], generator.random(len(kept)), most)]
+    # Whole families are held out, from the last, until there are enough.
+    held_out = np.cumsum(np.bincount(family[kept], minlength=families)[::-1])[::-1] <= test
+    tested = held_out[family[kept]]
+    trained = kept[~tested][:train]
+    kept = np.concatenate([trained, kept[tested]])
+    return _rows(puzzles[kept], solutions[kept], len(trained), board, guesses[kept])
+
+
+def _rows(
+    puzzles: Grids, solutions: Grids, train: int, board: Board, guesses: Float[np.ndarray, " b"] | None = None
+) -> list[dict[str, object]]:
+    """The rows of a file, the first `train` of them for training; guesses are one count unless they are given."""
+    if guesses is None:
+        guesses = solve(puzzles, board, 1).guesses.astype(float)
+    bands = np.array([*BAND_FROM])[np.searchsorted([*BAND_FROM.values()], guesses, side="right") - 1]
     return [
         {
             "split": "train" if i < train else "test",
@@ -114,9 +232,11 @@ def _rows(puzzles: Grids, solutions: Grids, train: int, board: Board) -> list[di
             "puzzle": "".join(map(str, puzzle)).replace("0", "."),
             "solution": "".join(map(str, solution)),
             "n_clues": int((puzzle > 0).sum()),
-            "band": "singles" if guess == 0 else "",
-            "guesses": int(guess),
-            "grid_class": "",
+            "band": band,
+            "guesses": f"{guess:.2f}".removesuffix(".00"),
+            "grid_class": grid_class,
         }
-        for i, (puzzle, solution, guess) in enumerate(zip(puzzles, solutions, guesses, strict=True))
+        for i, (puzzle, solution, band, guess, grid_class) in enumerate(
+            zip(puzzles, solutions, bands, guesses, grid_classes(solutions, board), strict=True)
+        )
     ]

@@ -19,7 +19,7 @@ from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int, Integer, UInt16
+from jaxtyping import Bool, Int, Integer, UInt8, UInt16
 
 LANES = 512
 """Puzzles in flight; more gain little and need more memory."""
@@ -109,8 +109,28 @@ def search(
     masks: UInt16[np.ndarray, "b n"], board: Board, limit: int = 2, generator: np.random.Generator | None = None
 ) -> Solved:
     """As `solve`, from any masks: digits may be excluded beforehand."""
+    row, grid, guesses = _search(masks, board, limit, generator)
+    solutions = np.bincount(row, minlength=len(masks))
+    before = solutions.cumsum() - solutions
+    first, second = (np.zeros((len(masks), board.cells), np.uint8) for _ in range(2))
+    first[solutions > 0] = grid[before[solutions > 0]]
+    second[solutions > 1] = grid[before[solutions > 1] + 1]
+    return Solved(first, second, solutions, guesses)
+
+
+def every_solution(
+    puzzles: Integer[np.ndarray, "b n"], board: Board, limit: int
+) -> tuple[Int[np.ndarray, " s"], UInt8[np.ndarray, "s n"]]:
+    """All solutions of all puzzles, at most `limit` of each, and for each the number of its puzzle, ascending."""
+    return _search(candidates(puzzles, board), board, limit)[:2]
+
+
+def _search(
+    masks: UInt16[np.ndarray, "b n"], board: Board, limit: int, generator: np.random.Generator | None = None
+) -> tuple[Int[np.ndarray, " s"], UInt8[np.ndarray, "s n"], Int[np.ndarray, " b"]]:
+    """The solutions in the order in which the search meets them, each with its puzzle; the guesses of each puzzle."""
     total = len(masks)
-    digits = np.zeros((2, total, board.cells), np.uint8)  # the first and the second solution
+    rows, grids = [np.zeros(0, np.int64)], [np.zeros((0, board.cells), np.uint8)]
     solutions, guesses = np.zeros(total, np.int64), np.zeros(total, np.int64)
     count, digit = _tables(board.side)
 
@@ -128,8 +148,8 @@ def search(
         full = choices[np.arange(len(lane)), cell] == _FIXED
         found, stuck = lane[full], lane[~full]
         if len(found):
-            keep = found[solutions[puzzle[found]] < 2]
-            digits[solutions[puzzle[keep]], puzzle[keep]] = digit[now.T[keep], 0] + 1
+            rows.append(puzzle[found])
+            grids.append(digit[now.T[found], 0].astype(np.uint8) + np.uint8(1))
             solutions[puzzle[found]] += 1
         if len(stuck):
             cell, rest = cell[~full], open_cells[~full]
@@ -158,7 +178,9 @@ def search(
                 keep = np.setdiff1d(np.arange(len(puzzle)), done[len(fresh) :])
                 puzzle, now, height = puzzle[keep], np.ascontiguousarray(now[:, keep]), height[keep]
                 stack = stack[: max(1, height.max(initial=0) + 1), keep]
-    return Solved(digits[0], digits[1], solutions, guesses)
+    row = np.concatenate(rows)
+    order = row.argsort(kind="stable")
+    return row[order], np.concatenate(grids)[order], guesses
 
 
 def singles_depth(puzzles: Integer[np.ndarray, "b n"], board: Board) -> Int[np.ndarray, "b n"]:

@@ -1,7 +1,7 @@
 """What a training would cost, before it is started."""
 
+import copy
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +49,7 @@ class Cost:
 
 
 def estimate(
-    make: Callable[[], nn.Module],
+    model: nn.Module,
     supervision: Supervision,
     config: FitConfig,
     batch: int,
@@ -59,14 +59,14 @@ def estimate(
     """The cost of a training on this machine; trains a copy of the model for three steps.
 
     Args:
-        make: builds the model.
+        model: stays as it is.
         supervision, config: of the training; without `torch.compile`, which may halve time and memory.
         batch, positions: examples a step, and positions of the longest of them.
         processes: how many share the batch; memory and time are then those of each.
     """
     device = pick_device(config.device)
     saved: dict[tuple[torch.device, int], int] = {}
-    model = make().to(device)
+    model = copy.deepcopy(model).to(device)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
 
     def keep(tensor: Tensor) -> Tensor:

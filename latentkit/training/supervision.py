@@ -255,6 +255,8 @@ class DeepSupervision(Named):
             raise ValueError(
                 f"every_pass asks for gradient through every pass, gradient_updates={self.gradient_updates} for less"
             )
+        if self.horizon not in ("fixed", "log-uniform"):
+            raise ValueError(f"horizon={self.horizon!r}; choose 'fixed' or 'log-uniform'")
         if self.leave is not None and (self.halting is not None or not 0 < self.leave <= 1):
             raise ValueError(
                 f"leave={self.leave}, halting={self.halting}: leave is a probability above 0, "
@@ -272,14 +274,13 @@ class DeepSupervision(Named):
             raise ValueError(f"{type(model).__name__} has no {needed}, which {self.halting} trains; use halting=None")
 
         # Slots that are done take the fresh puzzle at their place, and a reset state.
-        tokens, targets, segment = batch.tokens, batch.targets, None
+        tokens, targets = batch.tokens, batch.targets
+        segment = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
         if carry:
             done = carry["done"]
             tokens = torch.where(done[:, None], tokens, carry["tokens"])
             targets = torch.where(done[:, None], targets, carry["targets"])
-            segment = torch.where(done, 0, carry["segment"])
-        else:
-            segment = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+            segment = torch.where(done, segment, carry["segment"])
         horizon: int | Tensor = self.segments
         if self.horizon == "log-uniform":
             horizon = ((self.segments + 1) ** _uniform(segment, generator)).long().clamp(1, self.segments)
@@ -322,7 +323,7 @@ class DeepSupervision(Named):
         """The loss of the halting values after a segment, and which slots they stop."""
         assert self.halting is not None
         if self.halting.detach:
-            state = _detached(state)
+            state = _like(state, [part.detach() for part in _parts(state)])
         if self.halting.continue_value:
             q_halt, q_continue = model.halt_values(state).float().unbind(-1)
             with torch.no_grad():
@@ -365,10 +366,10 @@ def _parts(state: State) -> tuple[Tensor, ...]:
     return (state,) if isinstance(state, Tensor) else tuple(state)
 
 
-def _detached(state: State) -> State:
+def _like(state: State, parts: list[Tensor]) -> State:
+    """A state made as `state` is."""
     if isinstance(state, Tensor):
-        return state.detach()
-    parts = [part.detach() for part in state]
+        return parts[0]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 
 
@@ -378,6 +379,4 @@ def _where(done: Bool[Tensor, "b"], reset: State, carried: list[Tensor]) -> Stat
         torch.where(done.view(-1, *[1] * (new.ndim - 1)), new, old)
         for new, old in zip(_parts(reset), carried, strict=True)
     ]
-    if isinstance(reset, Tensor):
-        return parts[0]
-    return type(reset)(*parts) if hasattr(reset, "_fields") else tuple(parts)
+    return _like(reset, parts)

@@ -41,10 +41,10 @@ function mount(root, view, pass, moved) {
   const squares = labels.map((label, i) => {
     const column = i % cols;
     const row = (i - column) / cols;
-    const names = ["lk-square", label && "lk-fixed", maze && label && `lk-${label}`];
-    if (box) names.push(column % box[1] === 0 && column && "lk-left", row % box[0] === 0 && row && "lk-top");
+    const classes = ["lk-square", label && "lk-fixed", maze && label && `lk-${label}`];
+    if (box) classes.push(column % box[1] === 0 && column && "lk-left", row % box[0] === 0 && row && "lk-top");
     const text = maze ? { start: "S", goal: "G" }[label] ?? "" : label;
-    return h("div", { class: names.filter(Boolean).join(" "), role: "cell", "data-cell": i }, h("span", {}, text));
+    return h("div", { class: classes.filter(Boolean).join(" "), role: "cell", "data-cell": i }, h("span", {}, text));
   });
   const cells = h("div", { class: `lk-cells lk-${kind}`, role: "table", "aria-label": maze ? "Maze" : "Board" });
   cells.style.setProperty("--lk-cols", cols);

@@ -37,7 +37,7 @@ def open_page(chromium, tmp_path):
         context = chromium.new_context(offline=True, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         path = tmp_path / "page.html"
         viewport = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         path.write_text(f"<!doctype html><html {attributes}>{viewport}{head}<body>{body}</body></html>", "utf-8")

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -316,6 +317,46 @@ def test_a_right_answer_leaves_by_chance_where_leave_says_so():
     assert all(done for segment, done in zip(segments, second, strict=True) if segment == 2)
 
 
+def test_a_drawn_horizon_is_log_uniform_and_a_puzzles_own():
+    many = scripts(*["0000"] * 6000)
+    supervision = DeepSupervision(4, halting=None, horizon="log-uniform")
+    first, second, *_ = played(supervision, [many] * 2)
+    left_at_once = torch.tensor(first[2])
+    assert left_at_once.float().mean().item() == pytest.approx(math.log(2) / math.log(5), abs=0.03)
+    # Those who stayed keep their horizon: of k = 2, 3, 4 those with 2 leave now.
+    stayed = torch.tensor(second[1]) == 2
+    assert torch.equal(stayed, ~left_at_once)
+    share = math.log(3 / 2) / math.log(5 / 2)
+    assert torch.tensor(second[2])[stayed].float().mean().item() == pytest.approx(share, abs=0.03)
+    assert all(done for segment, done in zip(*played(supervision, [many] * 4)[-1][1:], strict=True) if segment == 4)
+
+
+def test_halting_that_does_not_stop_is_trained_all_the_same():
+    halts = scripts("2222")
+    assert played(DeepSupervision(3, halting=ACT(exploration=0.0, stops=False)), [halts] * 3) == [
+        (["2222"], [1], [False]),
+        (["2222"], [2], [False]),
+        (["2222"], [3], [True]),
+    ]
+    losses = [
+        DeepSupervision(3, halting=act)(Scripted(), halts, torch.Generator(), {}).value
+        for act in (ACT(stops=False), ACT(), None)
+    ]
+    assert losses[0] == losses[1] > losses[2]
+
+
+@pytest.mark.parametrize("continue_value", [False, True])
+def test_a_detached_halting_value_leaves_the_recurrence_alone(continue_value):
+    net = Two()
+    with_value, without = (
+        gradients(net, DeepSupervision(3, halting=act, loss=in_double)(net, BATCH, torch.Generator(), {}).value)
+        for act in (ACT(detach=True, continue_value=continue_value), None)
+    )
+    assert with_value["q.weight"].abs().max() > 0
+    for name, gradient in without.items():
+        torch.testing.assert_close(with_value[name], gradient, rtol=0, atol=1e-12)
+
+
 def test_every_pass_of_a_segment_may_have_its_loss():
     net = Two()
     got = DeepSupervision(4, passes=3, halting=None, loss=in_double, every_pass=True)(net, BATCH, torch.Generator(), {})
@@ -393,6 +434,7 @@ def test_a_schedule_is_a_function_of_the_generator():
         (lambda: DeepSupervision(0), ValueError, "segments=0"),
         (lambda: DeepSupervision(4, passes=-2), ValueError, "passes=-2"),
         (lambda: DeepSupervision(4, gradient_updates=2, every_pass=True), ValueError, "gradient_updates=2 for less"),
+        (lambda: DeepSupervision(4, horizon="late"), ValueError, "horizon='late'; choose 'fixed' or 'log-uniform'"),
         (lambda: DeepSupervision(4, leave=0.5), ValueError, "leave=0.5, halting=ACT"),
         (lambda: DeepSupervision(4, halting=None, leave=0.0), ValueError, r"leave=0\.0"),
         (
