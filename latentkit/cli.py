@@ -13,6 +13,7 @@ COMMANDS = {
     "train": ("latentkit.claims.train", "train a model by name, on any device"),
     "evaluate": ("latentkit.analysis.commands", "how many Sudokus or mazes of a file a model solves"),
     "solve": ("latentkit.analysis.commands", "watch a model solve a Sudoku, pass by pass"),
+    "puzzles": ("latentkit.tasks.commands", "make a shipped file of puzzles again, byte for byte"),
     "course": ("latentkit.course.nbgrader", "export a lab as an nbgrader assignment"),
 }
 

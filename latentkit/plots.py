@@ -182,6 +182,7 @@ def pass_curves(
     xlabel: str = "pass",
     lines: Mapping[str, float] | None = None,
     trained_to: int | None = None,
+    ylim: tuple[float, float] | None = None,
     title: str = "",
 ) -> Figure:
     """Anything by pass: by label, one curve a run; the line is their mean (geometric if `log`), the band their range.
@@ -191,6 +192,7 @@ def pass_curves(
         first: the pass of the first value.
         lines: by label, levels to draw across.
         trained_to: the most passes in training, drawn as the edge of a shaded region.
+        ylim: ends of the vertical axis, where those of the data would mislead.
     """
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     if trained_to is not None:
@@ -207,7 +209,7 @@ def pass_curves(
     for label, level in (lines or {}).items():
         axes.axhline(level, color=GREY, linestyle=":", linewidth=1.4)
         axes.annotate(label, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color=GREY, fontsize=9)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=ylim)
     if log:
         axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)

@@ -902,7 +902,7 @@ from latentkit.training import cost
 
 preset = presets.get("trm-sudoku-paper")
 estimate = cost.estimate(
-    lambda: build(preset.config),
+    build(preset.config),
     preset.supervision,
     replace(preset.fit, precision="fp32"),
     preset.batch,

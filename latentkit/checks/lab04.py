@@ -1,4 +1,4 @@
-"""Checks of lab 04: HRM's block, updates, segment and one-step gradient; and a step of its training."""
+"""Checks of lab 04: HRM's block, segment and one-step gradient; and a step of its training."""
 
 import math
 from collections.abc import Callable
@@ -44,13 +44,6 @@ def _rms_by_hand(x: Tensor) -> Tensor:
     return torch.stack(rows).view_as(x)
 
 
-def update(z_H: Tensor, z_L: Tensor, x: Tensor, module: str, f_L: Network, f_H: Network) -> Latents:
-    """Both latents after one update of one module: L reads z_L, z_H and x; H reads z_H and z_L."""
-    if module == "L":
-        return z_H, f_L(z_L + (z_H + x))
-    return f_H(z_H + z_L), z_L
-
-
 def _f_L(s: Tensor) -> Tensor:
     return torch.tanh(1.3 * s + 0.4) + 0.2 * s
 
@@ -59,33 +52,19 @@ def _f_H(s: Tensor) -> Tensor:
     return torch.sin(0.9 * s - 0.3) + 0.1 * s
 
 
-def _latents(shape: tuple[int, ...], seed: int) -> list[Tensor]:
-    generator = rng(seed)
-    return [torch.randn(shape, generator=generator) for _ in range(3)]
-
-
-def _check_update(answer: Callable) -> None:
-    for shape in shapes(3, low=2, high=6):
-        z_H, z_L, x = _latents(shape, shape[-1])
-        inputs = {"z_H": z_H, "z_L": z_L, "x": x}
-        low = torch.stack([z_H, z_L, x]).sum(0)
-        got = answer(z_H, z_L, x, "L", _f_L, _f_H)
-        compare((z_H, torch.tanh(1.3 * low + 0.4) + 0.2 * low), got, name='update "L"', inputs=inputs)
-        high = torch.stack([z_H, z_L]).sum(0)
-        got = answer(z_H, z_L, x, "H", _f_L, _f_H)
-        compare((torch.sin(0.9 * high - 0.3) + 0.1 * high, z_L), got, name='update "H"', inputs=inputs)
-
-
 def segment(z_H: Tensor, z_L: Tensor, x: Tensor, f_L: Network, f_H: Network, N: int, T: int) -> Latents:
-    """N cycles of T updates of L and one of H."""
-    for module in ("L" * T + "H") * N:
-        z_H, z_L = update(z_H, z_L, x, module, f_L, f_H)
+    """N cycles of T updates of L, which reads both latents and x, and one of H, which reads both latents."""
+    for _ in range(N):
+        for _ in range(T):
+            z_L = f_L(z_L + (z_H + x))
+        z_H = f_H(z_H + z_L)
     return z_H, z_L
 
 
 def _check_segment(answer: Callable) -> None:
     for shape, (N, T) in zip(shapes(3, low=2, high=6), ((2, 2), (3, 1), (1, 3), (2, 4)), strict=True):
-        z_H, z_L, x = _latents(shape, shape[-1])
+        generator = rng(shape[-1])
+        z_H, z_L, x = (torch.randn(shape, generator=generator) for _ in range(3))
         calls: list[str] = []
 
         def f_L(s: Tensor, calls: list[str] = calls) -> Tensor:
@@ -111,13 +90,11 @@ def _check_segment(answer: Callable) -> None:
 
 def one_step(z_H: Tensor, z_L: Tensor, x: Tensor, f_L: Network, f_H: Network, N: int, T: int) -> Latents:
     """The same latents, with gradient through the last update of L and the last of H only."""
-    z_H, z_L = z_H.detach(), z_L.detach()
     with torch.no_grad():
-        for module in (("L" * T + "H") * N)[:-2]:
-            z_H, z_L = update(z_H, z_L, x, module, f_L, f_H)
-    for module in "LH":
-        z_H, z_L = update(z_H, z_L, x, module, f_L, f_H)
-    return z_H, z_L
+        z_H, z_L = segment(z_H, z_L, x, f_L, f_H, N - 1, T)  # all cycles but the last, of which all L but the last
+        for _ in range(T - 1):
+            z_L = f_L(z_L + (z_H + x))
+    return segment(z_H, z_L, x, f_L, f_H, 1, 1)
 
 
 def _check_one_step(answer: Callable) -> None:
@@ -280,7 +257,6 @@ def _check_supervise(answer: Callable) -> None:
 
 EXERCISES = {
     "post_norm": Exercise(post_norm, _check_post_norm),
-    "update": Exercise(update, _check_update),
     "segment": Exercise(segment, _check_segment),
     "one_step": Exercise(one_step, _check_one_step),
     "refill": Exercise(refill, _check_refill),

@@ -192,11 +192,16 @@ def reproduce(
 
 
 def collect(results: Results) -> dict[str, dict[str, Any]]:
-    """Measurements by "arm/metric": every seed's value, and the spread of a number."""
+    """Measurements by "arm/metric": every seed's value, and the spread of a number.
+
+    A metric that some seed lacks, such as an AUC where all answers are right, is left out.
+    """
     table: dict[str, dict[str, Any]] = {}
     for arm, runs in results.items():
         for name in dict.fromkeys(name for run in runs for name in run):
-            values = [run.get(name, 0) for run in runs]
+            values = [run.get(name, 0 if name == "diverged" else None) for run in runs]
+            if None in values:
+                continue
             entry: dict[str, Any] = {"values": values}
             if not isinstance(values[0], list):
                 entry |= {"mean": float(f"{sum(values) / len(values):.4g}"), "min": min(values), "max": max(values)}

@@ -1,7 +1,7 @@
 """Trainings by name, for `latentkit train`: each at the labs' size, and `-paper` at the size of its paper.
 
 The small ones are arms of the claims, so that there is one recipe and not two. The large ones follow the papers and,
-where these are silent, their public code (`../models` says where the two differ). What is ours in all of them:
+where these are silent, their public code (`latentkit.models` says where the two differ). What is ours in all of them:
 
     data       every draw of a puzzle gets a fresh symmetry, instead of one of 1,000 that are drawn beforehand
     positions  none in front of the puzzle but HRM's register

@@ -76,8 +76,8 @@ def moved_clue(
 ) -> tuple[Int[np.ndarray, " c"], Grids, Grids]:
     """Puzzles that differ from the given ones in one clue, moved to another cell or digit: parents, puzzles, solutions.
 
-    A clue is taken away. Where a digit stands at a cell in exactly one of the solutions that there are now, it is a clue
-    that makes this solution the only one. Clues whose loss leaves `limit` solutions or more are not moved. Of each
+    A clue is taken away. A digit that stands at a cell in exactly one of the solutions that there are now makes, as a
+    clue, this solution the only one. Clues whose loss leaves `limit` solutions or more are not moved. Of each
     parent's neighbours at most `most` are drawn.
     """
     parent, cell = np.nonzero(puzzles)
@@ -107,7 +107,7 @@ def _best(group: Int[np.ndarray, " c"], value: Float[np.ndarray, " c"], count: i
 
 
 def harder(
-    puzzles: Grids, solutions: Grids, board: Board, generator: np.random.Generator
+    puzzles: Grids, board: Board, generator: np.random.Generator
 ) -> tuple[Int[np.ndarray, " c"], Grids, Grids, Float[np.ndarray, " c"]]:
     """The five hardest neighbours of each puzzle, made minimal: parents, puzzles, solutions, guesses.
 
@@ -120,9 +120,18 @@ def harder(
     return parent, children, grids, mean_guesses(children, board, generator, 4)
 
 
+def make_4x4(generator: np.random.Generator, train: int = 200, test: int = 100) -> list[dict[str, object]]:
+    """Minimal 4x4 puzzles, all different, to try things out; 4x4 has only 36 classes of minimal puzzles."""
+    return _minimal(Board(2, 2), generator, train, test)
+
+
 def make_6x6(generator: np.random.Generator, train: int = 2000, test: int = 1000) -> list[dict[str, object]]:
     """Minimal 6x6 puzzles, all different; solutions recur, since 6x6 has only 49 classes of grids."""
-    board, count = Board(2, 3), train + test
+    return _minimal(Board(2, 3), generator, train, test)
+
+
+def _minimal(board: Board, generator: np.random.Generator, train: int, test: int) -> list[dict[str, object]]:
+    count = train + test
     solutions = random_solutions(count * 11 // 10, board, generator)
     puzzles = dig_minimal(solutions, board, generator)
     first = np.sort(np.unique(puzzles, axis=0, return_index=True)[1])[:count]

@@ -139,7 +139,7 @@ def test_live_view_and_kernel_follow_each_other(open_page):
     trajectory, batch, names = example_run()
     widget = scrub(trajectory, targets=batch.targets, start=3, **names)
     page = open_page("<main></main>", head=f"<style>{_CSS}</style>")
-    page.add_script_tag(content=_JS.replace("export default { render };", "window.render = render;"), type="module")
+    page.add_script_tag(content=_JS.replace("export default { render };", "window.render = render;"))
     page.evaluate(
         """([frames, value]) => {
             const listeners = new Set();

@@ -71,7 +71,7 @@ def go_live(page, widget):
     """Renders the widget as a notebook does; `saved` holds what it told the kernel."""
     page.add_style_tag(content=widget._css)
     script = widget._esm.replace("export default { render };", "window.render = render;")
-    page.add_script_tag(content=script, type="module")
+    page.add_script_tag(content=script)  # not a module: it has run when this returns
     page.evaluate(
         """([view, value]) => {
             const listeners = new Set();

@@ -9,20 +9,21 @@ from latentkit.checks.harness import assert_kills
 from latentkit.layers import rms_norm
 
 
-def _update(low=lambda z_H, z_L, x: z_L + z_H + x, high=lambda z_H, z_L, x: z_H + z_L, both=False):
-    def answer(z_H, z_L, x, module, f_L, f_H):
-        if module == "L":
-            z_L = f_L(low(z_H, z_L, x))
-            return (f_H(z_H + z_L) if both else z_H), z_L
-        return f_H(high(z_H, z_L, x)), z_L
-
-    return answer
+def _low(z_H, z_L, x):
+    return z_L + z_H + x
 
 
-def _scheduled(order):
+def _high(z_H, z_L, x):
+    return z_H + z_L
+
+
+def _segment(order=lambda N, T: ("L" * T + "H") * N, low=_low, high=_high):
     def answer(z_H, z_L, x, f_L, f_H, N, T):
         for module in order(N, T):
-            z_H, z_L = lab04.update(z_H, z_L, x, module, f_L, f_H)
+            if module == "L":
+                z_L = f_L(low(z_H, z_L, x))
+            else:
+                z_H = f_H(high(z_H, z_L, x))
         return z_H, z_L
 
     return answer
@@ -43,10 +44,10 @@ def _with_gradient(updates, cut_between=False):
         schedule = ("L" * T + "H") * N
         for i, module in enumerate(schedule):
             with torch.set_grad_enabled(i >= len(schedule) - updates(N, T)):
-                if cut_between and i == len(schedule) - 1:
-                    z_H, _ = lab04.update(z_H, z_L.detach(), x, module, f_L, f_H)
+                if module == "L":
+                    z_L = f_L(z_L + z_H + x)
                 else:
-                    z_H, z_L = lab04.update(z_H, z_L, x, module, f_L, f_H)
+                    z_H = f_H(z_H + (z_L.detach() if cut_between else z_L))
         return z_H, z_L
 
     return answer
@@ -106,20 +107,17 @@ MUTANTS = {
         "second residual from the input": lambda x, mix, mlp: rms_norm(x + mlp(rms_norm(x + mix(x)))),
         "channels first": lambda x, mix, mlp: lab04.post_norm(x, mlp, mix),
     },
-    "update": {
-        "H reads the input too": _update(high=lambda z_H, z_L, x: z_H + z_L + x),
-        "L does not read the input": _update(low=lambda z_H, z_L, x: z_L + z_H),
-        "L does not read H": _update(low=lambda z_H, z_L, x: z_L + x),
-        "L forgets itself": _update(low=lambda z_H, z_L, x: z_H + x),
-        "H replaced, not updated": _update(high=lambda z_H, z_L, x: z_L),
-        "both at once": _update(both=True),
-    },
     "segment": {
-        "H after every L": _scheduled(lambda N, T: "LH" * (N * T)),
-        "H at the end only": _scheduled(lambda N, T: "L" * (N * T) + "H" * N),
-        "N and T exchanged": _scheduled(lambda N, T: ("L" * N + "H") * T),
-        "H first": _scheduled(lambda N, T: ("H" + "L" * T) * N),
+        "H after every L": _segment(order=lambda N, T: "LH" * (N * T)),
+        "H at the end only": _segment(order=lambda N, T: "L" * (N * T) + "H" * N),
+        "N and T exchanged": _segment(order=lambda N, T: ("L" * N + "H") * T),
+        "H first": _segment(order=lambda N, T: ("H" + "L" * T) * N),
         "L reads an old H": _old_slow_state,
+        "H reads the input too": _segment(high=lambda z_H, z_L, x: z_H + z_L + x),
+        "H replaced, not updated": _segment(high=lambda z_H, z_L, x: z_L),
+        "L does not read the input": _segment(low=lambda z_H, z_L, x: z_L + z_H),
+        "L does not read H": _segment(low=lambda z_H, z_L, x: z_L + x),
+        "L forgets itself": _segment(low=lambda z_H, z_L, x: z_H + x),
     },
     "one_step": {
         "gradient through the last cycle": _with_gradient(lambda N, T: T + 1),

@@ -65,8 +65,8 @@ def test_maze_horizon(runs, verdict):
 
 
 def changes(**costs):
-    at4 = {"loop": 95, "one-step": 70, "one-supervision": 60, "separate": 94, "one-latent": 90}
-    at4 |= {"no-ema": 93, "no-halting": 95}
+    at4 = {"loop": 95, "one-step": 70, "one-supervision": 60, "one-latent": 90}
+    at4 |= {"no-ema": 93}
     return {arm: [{"exact@4": value}] for arm, value in {**at4, **costs}.items()}
 
 

@@ -22,10 +22,16 @@ def puzzles(grids: np.ndarray, clues: int, seed: int = 0) -> np.ndarray:
     return np.where(order.argsort(1) < clues, grids, 0).astype(np.uint8)
 
 
+def orders(side: int, width: int) -> list[tuple[int, ...]]:
+    """All orders of rows (or columns) that keep bands of `width` together."""
+    every = itertools.permutations(range(side))
+    return [p for p in every if all(len({i // width for i in p[at : at + width]}) == 1 for at in range(0, side, width))]
+
+
 @pytest.mark.parametrize("board", BOARDS, ids=str)
 def test_a_symmetry_keeps_rules_clues_and_the_number_of_solutions(board):
     grids = solutions(board, 40)
-    clues = puzzles(grids, board.cells * 2 // 5)
+    clues = puzzles(grids, board.cells // 2)
     symmetries = random_symmetries(40, board, np.random.default_rng(1))
     moved, moved_clues = symmetries.apply(grids), symmetries.apply(clues)
     assert not breaks_rules(moved, board).any()
@@ -40,10 +46,10 @@ def test_a_symmetry_keeps_rules_clues_and_the_number_of_solutions(board):
 
 @pytest.mark.parametrize(("board", "number"), [(Board(2, 2), 2 * 2**6), (Board(2, 3), 48 * 72)], ids=str)
 def test_every_movement_of_the_cells_is_drawn(board, number):
-    drawn = random_symmetries(40 * number, board, np.random.default_rng(0))
+    drawn = random_symmetries(12 * number, board, np.random.default_rng(0))
     cells, times = np.unique(drawn.cells, axis=0, return_counts=True)
     assert len(cells) == number
-    assert times.max() < 3 * times.mean()
+    assert times.max() < 4 * times.mean()
     assert (np.sort(cells, 1) == np.arange(board.cells)).all()
     assert (drawn.digits[:, 0] == 0).all()
     assert len(np.unique(drawn.digits, axis=0)) == math.factorial(board.side)
@@ -72,9 +78,13 @@ def test_the_canonical_form_is_an_image_and_the_same_for_all_images(board):
 @pytest.mark.parametrize("board", [Board(2, 2), Board(2, 3)], ids=str)
 def test_the_canonical_form_is_the_least_image(board):
     """Against every movement of the cells, digits named in the order in which they appear."""
-    grids = solutions(board, 4)
-    drawn = random_symmetries(40 * 48 * 72, board, np.random.default_rng(0))
-    every = np.unique(drawn.cells, axis=0)
+    rows, columns = (orders(board.side, width) for width in (board.box_rows, board.box_cols))
+    every = np.array([[r * board.side + c for r in row for c in column] for row in rows for column in columns])
+    if board.box_rows == board.box_cols:
+        every = np.concatenate(
+            [every, every.reshape(-1, board.side, board.side).transpose(0, 2, 1).reshape(every.shape)]
+        )
+    grids = solutions(board, 3)
     for grid, canonical in zip(grids, canonical_form(grids, board), strict=True):
         images = []
         for image in grid[every]:

@@ -222,6 +222,18 @@ def test_segments_of_one_puzzle_by_hand(passes, gradient_updates, continue_value
         carry["done"] = torch.zeros_like(carry["done"])  # watched to the end
 
 
+@pytest.mark.parametrize("gradient_updates", [1, 2, 3])
+def test_final_loss_may_count_its_gradient_in_updates(gradient_updates):
+    net = Two()
+    x = net.embed(BATCH.tokens)
+    start = Halves(torch.zeros_like(x), torch.ones_like(x))
+    expected = loss_by_hand(net.head(segment_by_hand(net, start, BATCH.tokens, 2, gradient_updates).y))
+    supervision = FinalLoss(ConstantPasses(2), gradient_updates=gradient_updates)
+    exact = cross_entropy_in_double(supervision, net)
+    for name, gradient in gradients(net, expected).items():
+        torch.testing.assert_close(exact[name], gradient, rtol=0, atol=1e-10)
+
+
 def test_the_carry_is_detached_and_named():
     carry = DeepSupervision(4)(Two(), BATCH, torch.Generator(), {}).carry
     assert carry.keys() == {"tokens", "targets", "segment", "done", "state.0", "state.1"}
@@ -238,7 +250,7 @@ class Scripted(nn.Module):
         return tokens
 
     def initial_state(self, tokens):
-        return torch.zeros(len(tokens), 1, 5)
+        return torch.zeros(len(tokens), 1, 2 + tokens.shape[1])
 
     def step(self, state, tokens):
         """state: passes done, what the script says, and the script itself."""
