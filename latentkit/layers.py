@@ -228,9 +228,9 @@ def rotation_table(n: int, width: int) -> Float[Tensor, "2 n width"]:
 
 def rotate(x: Float[Tensor, "b h n w"], rotation: Float[Tensor, "2 n w"]) -> Float[Tensor, "b h n w"]:
     """Rotary positions (RoPE), in the form that pairs the first half of the channels with the second."""
-    cos, sin = rotation.to(x.dtype)
+    cos, sin = rotation.to(torch.promote_types(x.dtype, torch.float32))  # in bfloat16 the turn would not keep lengths
     first, second = x.chunk(2, -1)
-    return x * cos + torch.cat([-second, first], -1) * sin
+    return (x * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
 
 
 class SwiGLU(nn.Module):

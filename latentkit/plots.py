@@ -179,6 +179,7 @@ def pass_curves(
     ylabel: str,
     log: bool = False,
     first: int = 1,
+    at: Sequence[int] | None = None,
     xlabel: str = "pass",
     lines: Mapping[str, float] | None = None,
     trained_to: int | None = None,
@@ -189,7 +190,7 @@ def pass_curves(
 
     Args:
         log: logarithmic scale; what is 0 is left out.
-        first: the pass of the first value.
+        first: the pass of the first value; `at` the pass of every value, where there are gaps between them.
         lines: by label, levels to draw across.
         trained_to: the most passes in training, drawn as the edge of a shaded region.
         ylim: ends of the vertical axis, where those of the data would mislead.
@@ -201,7 +202,7 @@ def pass_curves(
         values = np.array(runs, dtype=float)
         if log:
             values = np.where(values > 0, values, np.nan)
-        x, colour = first + np.arange(values.shape[1]), CYCLE[i % len(CYCLE)]
+        x, colour = np.array(at or range(first, first + values.shape[1])), CYCLE[i % len(CYCLE)]
         mean = np.exp(np.log(values).mean(0)) if log else values.mean(0)
         axes.fill_between(x, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
         every = max(1, len(x) // 24)

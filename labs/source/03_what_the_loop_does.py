@@ -29,9 +29,9 @@
 # %% [markdown]
 # ## Cold open: too much thinking
 #
-# Lab 02's pointer loop was trained with 3 to 8 passes. Here are its answers after 8, and after 128: a crossed node names the wrong root.
+# Lab 02's pointer loop was trained with 3 to 8 passes. These are its answers after 8; a crossed node names the wrong root.
 #
-# **Predict** before you run the second cell: will 128 passes be better, the same, or worse? And will the state still be moving?
+# **Predict** before you move the slider below: will 128 passes be better, the same, or worse? And will the state still be moving?
 
 # %%
 import torch
@@ -50,7 +50,17 @@ fallen = (long_run.predictions[-1] != chains.targets).sum(1).argmax().item()
 pointers.show(chains, long_run.logits[7], example=fallen)
 
 # %%
-pointers.show(chains, long_run.logits[-1], example=fallen)
+from latentkit.widgets import latent_path, pca_paths, scrub
+
+one_chain = chains.tokens[fallen : fallen + 1]
+scrub(
+    unroll(follower, one_chain, passes=128, keep=4),
+    targets=chains.targets[fallen : fallen + 1],
+    token_names=pointers.token_names,
+    class_names=pointers.class_names,
+    title="The same nodes, run on",
+    start=8,
+)
 
 # %% facts
 for t in (8, 32, 128):
@@ -269,10 +279,8 @@ for name, model, batch in (
 # %% [markdown]
 # **Before you move anything:** each path below is the *same* node of the same chains, from another random start. One loop sends all of them to one place. What would the picture of the other look like?
 
+
 # %%
-from latentkit.widgets import latent_path, pca_paths
-
-
 def from_many_starts(model, batch, example, position, starts=24, passes=48):
     tokens = batch.tokens[example].repeat(starts, 1)
     noise = torch.randn(
@@ -479,19 +487,17 @@ assert torch.allclose(
 # **Common mistake.** Normalising each position by itself. That hides the one thing that matters here: how a push travels from early letters to late ones.
 
 # %% [markdown]
-# First a toy: 13 positions with one number each. A pass keeps half of each number and adds 0.7 of the one before. J is triangular, so its eigenvalues stand on the diagonal: all are 0.5. **Predict** the first 12 factors, and the last of 2,000.
+# First a toy: 13 positions with one number each. A pass keeps half of each number and adds 0.7 of the one before. J is triangular, so its eigenvalues stand on the diagonal: all are 0.5. **Predict** the first 12 factors, and the last of 2,000. Below it, the word loop: for one word, J is small enough to write down.
 
 # %% facts
 chain = 0.5 * torch.eye(13) + 0.7 * torch.diag(torch.ones(12), -1)
 toy = power_iteration(
     lambda v: (chain @ v.flatten()).view_as(v), torch.ones(1, 13, 1), 2000
 ).flatten()
-print(f"mean of the first 12 factors {toy[:12].mean():.2f}, the last {toy[-1]:.2f}")
+print(
+    f"toy: mean of the first 12 factors {toy[:12].mean():.2f}, last {toy[-1]:.2f}"
+)
 
-# %% [markdown]
-# The push that starts everywhere is carried along the chain and grows at every step of the way. Only when it has fallen off the end does the 0.5 show. Whoever stops after 12 iterations reports an unstable map. Now the trained loop: for one word J is small enough to write down, in float64.
-
-# %% facts
 from latentkit.analysis import jacobian
 
 one = test.tokens[:1]
@@ -503,13 +509,13 @@ push = torch.randn(
 factors = power_iteration(
     lambda v: (J @ v.flatten()).view_as(v), push, 80
 ).flatten()
-print(f"largest eigenvalue of J     {torch.linalg.eigvals(J).abs().max():.2f}")
-print(f"your factors, last 40       {factors[40:].log().mean().exp():.2f}")
-print(f"your factors, first 8       {factors[:8].log().mean().exp():.2f}")
-print(f"most that one pass can do   {torch.linalg.matrix_norm(J, 2):.2f}")
+print(f"loop: largest eigenvalue    {torch.linalg.eigvals(J).abs().max():.2f}")
+print(f"      your factors, last 40 {factors[40:].log().mean().exp():.2f}")
+print(f"      your factors, first 8 {factors[:8].log().mean().exp():.2f}")
+print(f"      worst single pass     {torch.linalg.matrix_norm(J, 2):.2f}")
 
 # %% [markdown]
-# All pushes die, by less than half a pass; yet one pass can about *double* the worst of them. The same cause: letters read earlier letters, so J is block-triangular, far from symmetric.
+# In the toy, a push is carried along the chain and grows all the way; only when it has fallen off the end does the 0.5 show. Whoever stops after 12 iterations reports an unstable map. The word loop has the same form, for letters read earlier letters: J is block-triangular. Every push dies in the end, by more than half a pass; yet one pass can nearly *double* the worst of them.
 
 # %%
 worst = {}
@@ -531,7 +537,7 @@ plots.pass_curves(
 )
 
 # %% [markdown]
-# So `latentkit.analysis.growth` refuses fewer than two iterations a position: our own first estimate, with 12 iterations for 12 letters, called a stable loop unstable. It works in float64, at the fixed point. A second guard: code that opens a pass up must give the model's own states, or it raises. (Our very first analysis ran on weights that had not been loaded yet, and found "no fixed point".)
+# So `latentkit.analysis.growth` refuses fewer than four iterations a position: our own first estimate, with 12 iterations for 12 letters, called a stable loop unstable. It works in float64, at the fixed point. A second guard: code that opens a pass up must give the model's own states, or it raises. (Our very first analysis ran on weights that had not been loaded yet, and found "no fixed point".)
 
 # %% [markdown]
 # ## Inside a pass
@@ -606,13 +612,6 @@ plots.pass_curves(
     first=2,
     title="Two layers, each at its own resting point",
 )
-
-# %% facts
-cycle = ledger.load("cyclic-layers-s3")
-for arm in ("two-layer", "untrained"):
-    for metric in ("layer_step", "layer_gap", "correlation@0.1"):
-        print(f"{arm:9} {metric:15}", cycle.values(f"{arm}/{metric}"))
-print("verdict:", cycle.verdict)
 
 # %% [markdown]
 # TEXT-CYCLE

@@ -760,19 +760,26 @@ maze_board(
 # Three suspects. **Halting:** mazes leave early, so late segments are hardly trained. **Interference:** the halting loss pulls at the states. **Horizon:** no segment after the fourth was trained at all. To tell them apart: always four segments, without halting; q on a *detached* state; and a random number of segments, up to 16, which q cannot shorten.
 
 # %%
-mazes_ledger = ledger.load("maze-horizon")
+cures = ledger.load("maze-horizon")
 suspects = {
-    "learned halting": "act",
-    "no halting": "no-halting",
-    "halting, detached": "detached",
-    "random horizon to 16": "horizon",
-    "the same, longer": "horizon-n5",
+    "act": "learned halting",
+    "no-halting": "no halting",
+    "detached": "halting, detached",
+    "horizon": "random, up to 16",
 }
+tested = (1, 2, 4, 8, 16)
+
+
+def by_segment(arm):
+    """A curve a seed."""
+    return list(
+        zip(*(cures.values(f"{arm}/exact@{k}") for k in tested), strict=True)
+    )
+
+
 plots.pass_curves(
-    {
-        label: mazes_ledger.values(f"{arm}/exact_by_segment")
-        for label, arm in suspects.items()
-    },
+    {label: by_segment(arm) for arm, label in suspects.items()},
+    at=tested,
     ylabel="mazes solved (%)",
     xlabel="segments at test",
     trained_to=4,
@@ -781,14 +788,16 @@ plots.pass_curves(
 )
 
 # %% facts
-for label, arm in suspects.items():
+for arm, label in {**suspects, "horizon-n5": "random, longer segments"}.items():
     print(label)
     for k in (2, 4, 16):
-        print(
-            f"   {k:2} segments: {mazes_ledger.values(f'{arm}/exact@{k}')} % solved"
-        )
+        print(f"   {k:2} segments: {cures.values(f'{arm}/exact@{k}')} % solved")
+for arm in ("act", "detached"):
+    print(
+        f"{arm}: segments until q says stop: {cures.values(f'{arm}/halted_segments')}"
+    )
 print("more segments hurt:", ledger.load("maze-segments-hurt").verdict)
-print("the remedy holds:  ", mazes_ledger.verdict)
+print("the remedy holds:  ", cures.verdict)
 
 # %% [markdown]
 # - **Halting alone is not it.** Without it every maze had four segments, and nearly all are solved at four. From the fifth on they are lost.

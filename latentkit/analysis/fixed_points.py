@@ -9,7 +9,7 @@ A loop at rest is at a fixed point of its pass, h* = f(h*). Three questions abou
 Where it lies, in two dimensions, is drawn by `latentkit.widgets.latent_path`.
 
 Two guards, each for a mistake that was once made here. `layer_run` opens the pass up, and refuses to return anything
-unless its states equal the model's own. `growth` refuses to stop before it has run two iterations a position.
+unless its states equal the model's own. `growth` refuses to stop before it has run four iterations a position.
 """
 
 import copy
@@ -127,12 +127,12 @@ def growth(
 
     Args:
         state: where to push; a fixed point, or the factors mean little.
-        iterations: at least two a position; look at the last ones only.
+        iterations: at least four a position; look at the last ones only, and run more until those agree.
 
     Raises:
         ValueError: fewer iterations than that.
     """
-    least = 2 * tokens.shape[1]
+    least = 4 * tokens.shape[1]
     if iterations < least:
         raise ValueError(
             f"iterations={iterations} at {tokens.shape[1]} positions; run at least {least}: a shorter power iteration "

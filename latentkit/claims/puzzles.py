@@ -61,8 +61,9 @@ def puzzle_arm(name: str, config: Any, supervision: Supervision, steps: int, tas
 
 def run_chunks(model: DepthRecurrent, batch: Batch, segments: int, chunk: int = 250) -> Sequence[Trajectory]:
     """Runs of at most `chunk` puzzles, so that memory stays small; seeded, for models that draw their start."""
-    torch.manual_seed(0)
-    return [unroll(model, tokens, segments) for tokens in batch.tokens.split(chunk)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return [unroll(model, tokens, segments) for tokens in batch.tokens.split(chunk)]
 
 
 def right_by_segment(runs: Sequence[Trajectory], batch: Batch) -> Tensor:
@@ -92,7 +93,7 @@ def measure_puzzles(model: nn.Module, arm: Arm) -> Metrics:
     metrics["cells"] = _cells(torch.cat([run.predictions[SEGMENTS - 1] for run in runs]), batch)
     residual = torch.cat([run.residuals[-1].mean(-1) for run in runs])
     metrics["residual"] = float(f"{float(residual.median()):.3g}")
-    if runs[0].halt_logits is not None:
+    if arm.supervision.halting and runs[0].halt_logits is not None:
         stop = halted_at(runs, TESTED[-1])
         at_stop = right.gather(0, stop[None] - 1)[0]
         metrics["halted_exact"] = round(100 * float(at_stop.float().mean()), 1)
@@ -107,7 +108,7 @@ def _percent(right: Tensor) -> float:
 
 
 def _cells(predictions: Tensor, batch: Batch) -> float:
-    """Share of the cells that were not given (in a maze: of all), in percent."""
+    """Share of the cells that were not given (in a maze: of the open ones), in percent."""
     asked = batch.depth > 0
     return round(100 * float((predictions == batch.targets)[asked].float().mean()), 1)
 
@@ -181,9 +182,15 @@ def _maze_arms(budget: Budget) -> Sequence[Arm]:
 
 
 def _judge_hurts(results: Results) -> Verdict:
-    """Ten points lost from the best of 2, 4, 8 segments to 16, on every seed or on one."""
-    lost = [max(run[f"exact@{k}"] for k in (2, 4, 8)) - run["exact@16"] >= 10 for run in results["act"]]
+    """Ten points lost from the best of 2, 4, 8 segments to 16, on every seed: of all short trainings, or of one."""
+    lost = [
+        all(max(run[f"exact@{k}"] for k in (2, 4, 8)) - run["exact@16"] >= 10 for run in results[arm])
+        for arm in FOUR_SEGMENTS
+    ]
     return "reproduced" if all(lost) else "partly" if any(lost) else "not reproduced"
+
+
+FOUR_SEGMENTS = ("act", "no-halting", "detached")
 
 
 def _judge_remedy(results: Results) -> Verdict:
@@ -216,14 +223,15 @@ CLAIMS = [
         "segments and 95% after 16, and each control less than 2%; partly if it solves at least 50% after 4 and the "
         "controls less than 2%",
         ship={"loop": "sudoku6-loop.safetensors"},
-        note="The recurrence is TRM's (one network, gradient through a whole segment), at two CPU minutes a model. All "
+        note="The recurrence is TRM's (one network, gradient through a whole segment), at about two CPU minutes a "
+        "model. All "
         "6x6 solutions fall into few symmetry classes, so what is held out is the pattern of clues.",
     ),
     Claim(
         id="hrm-sudoku6",
         lab="04",
-        statement="HRM's one-step gradient trains it to solve Sudokus; the gradient through the whole segment does "
-        "better.",
+        statement="HRM's one-step gradient trains it to solve Sudokus, and the gradient through the whole segment does "
+        "15 points better.",
         source=Source(
             "Jolicoeur-Martineau 2025",
             "ablations",
@@ -236,13 +244,16 @@ CLAIMS = [
         rule="reproduced if, as means over seeds, the one-step gradient solves at least 55% of held-out puzzles after "
         "4 segments, and the full gradient at least 15 points more; partly if one of the two holds",
         ship={"one-step": "sudoku6-hrm.safetensors"},
-        note="Equal CPU time: the full gradient costs twice as much a step, and gets about half of the steps.",
+        note="Equal CPU time: the full gradient costs twice as much a step, and gets about half of the steps. So "
+        "compared "
+        "the second half is reversed on every seed. TRM's loop (loop-sudoku6), with the gradient through a whole but "
+        "shorter segment of one network, is far above both.",
     ),
     Claim(
         id="maze-segments-hurt",
         lab="04",
-        statement="Trained with learned halting, the recurrence solves mazes, and loses them again when it runs more "
-        "segments.",
+        statement="Trained on at most four segments, the recurrence solves mazes, and loses them again when it runs "
+        "more.",
         source=Source(
             "Ren and Liu 2026",
             "findings",
@@ -252,8 +263,11 @@ CLAIMS = [
         arms=_maze_arms,
         measure=measure_puzzles,
         judge=_judge_hurts,
-        rule="reproduced if, on every seed, at least 10 points of exact accuracy are lost between the best of 2, 4 and "
-        "8 segments and 16 segments; partly if on one seed",
+        rule="reproduced if, on every seed of the three trainings with at most 4 segments (learned halting, none, and "
+        "halting on a detached state), at least 10 points of exact accuracy are lost between the best of 2, 4 and 8 "
+        "segments and 16 segments; partly if on every seed of one of them",
+        note="The training without halting loses as well, so that halting is not the cause: segments beyond the fourth "
+        "are never trained. After a review the rule was extended from the first of the three trainings to all.",
         ship={"act": "maze-act.safetensors"},
     ),
     Claim(
@@ -273,8 +287,9 @@ CLAIMS = [
         rule="reproduced if at least 90% of held-out mazes are right after 2, 4, 8 and 16 segments on every seed; "
         "partly if that holds after 4, 8 and 16",
         ship={"horizon-n5": "maze.safetensors"},
-        note="The halt value is trained on a detached state and stops nothing: its loss, which at first is large, "
-        "otherwise disturbs the recurrence. The rule was written for segments of n = 3 (arm horizon), which proved too "
+        note="The halt value is trained on a detached state and stops nothing: its loss, which jumps when the "
+        "first answers become right, otherwise disturbs the recurrence. The rule was written for segments of n = 3 "
+        "(arm horizon), which proved too "
         "short to cross a maze in two; it is applied to n = 5.",
     ),
 ]

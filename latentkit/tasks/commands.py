@@ -62,7 +62,7 @@ def _puzzles(arguments: argparse.Namespace) -> int:
     seed = recipe.seed if arguments.seed is None else arguments.seed
     if seed < 0 or (seed != recipe.seed and arguments.out is None):
         raise ValueError(
-            f"--seed {seed} without --out; a seed is at least 0, and the file of this name is made with seed {recipe.seed}"
+            f"--seed {seed} without --out; a seed is at least 0, and the shipped file is made with seed {recipe.seed}"
         )
     path = arguments.out or paths.writable_dir() / "puzzles" / f"{arguments.name}.csv"
     started = time.process_time()

@@ -55,6 +55,7 @@ class Maze:
     def __init__(self, side: int = 7, puzzles: PuzzleSet | str = "maze-7x7", augment: bool = True):
         self.side, self.num_positions, self.augment = side, side * side, augment
         self.name = f"maze-{side}x{side}"
+        self._set = puzzles if isinstance(puzzles, str) else "mazes"
         self._puzzles = paths.find(f"puzzles/{puzzles}.csv") if isinstance(puzzles, str) else puzzles
         self._symmetries = symmetries(side)
         if isinstance(self._puzzles, PuzzleSet):
@@ -77,7 +78,7 @@ class Maze:
             )
 
     def _split(self, name: str) -> Batch:
-        return self.puzzles.select(split=name if name in set(self.puzzles.split) else None).batch()
+        return self.puzzles.select(split=name if (self.puzzles.split != "").any() else None).batch()
 
     @cached_property
     def _train(self) -> Batch:
@@ -88,7 +89,7 @@ class Maze:
         return self._split("test")
 
     def __repr__(self) -> str:
-        return f"Maze(side={self.side})"
+        return f"Maze({self.side}, {self._set!r}{'' if self.augment else ', augment=False'})"
 
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
         """Mazes of the train split (of all, where the set has none), each turned and mirrored at random.

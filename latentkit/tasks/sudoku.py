@@ -68,7 +68,7 @@ class Sudoku:
             )
 
     def _split(self, name: str) -> PuzzleSet:
-        return self.puzzles.select(split=name) if name in set(self.puzzles.split) else self.puzzles
+        return self.puzzles.select(split=name) if (self.puzzles.split != "").any() else self.puzzles
 
     @cached_property
     def _train(self) -> tuple[np.ndarray, ...]:

@@ -17,9 +17,15 @@ from latentkit.tasks.sudoku_symmetry import grid_classes, random_symmetries
 Grids = UInt8[np.ndarray, "b n"]
 
 
-def random_solutions(count: int, board: Board, generator: np.random.Generator) -> Grids:
-    """Full grids, each found by a search that guesses at random (not exactly uniform over all grids)."""
-    return solve(np.zeros((count, board.cells), np.uint8), board, 1, generator).solution
+def random_solutions(
+    count: int, board: Board, generator: np.random.Generator, *, lanes: int = 512, late: bool = False
+) -> Grids:
+    """Full grids, each found by a search that guesses at random (not exactly uniform over all grids).
+
+    For `lanes` and `late` see `search`: they belong to the recipe.
+    """
+    empty = candidates(np.zeros((count, board.cells), np.uint8), board)
+    return search(empty, board, 1, generator, lanes=lanes, late=late).solution
 
 
 def dig_minimal(puzzles: Grids, board: Board, generator: np.random.Generator) -> Grids:
@@ -132,7 +138,7 @@ def make_6x6(generator: np.random.Generator, train: int = 2000, test: int = 1000
 
 def _minimal(board: Board, generator: np.random.Generator, train: int, test: int) -> list[dict[str, object]]:
     count = train + test
-    solutions = random_solutions(count * 11 // 10, board, generator)
+    solutions = random_solutions(count * 11 // 10, board, generator, lanes=1024, late=True)
     puzzles = dig_minimal(solutions, board, generator)
     first = np.sort(np.unique(puzzles, axis=0, return_index=True)[1])[:count]
     return _rows(puzzles[first], solutions[first], train, board)
@@ -141,7 +147,7 @@ def _minimal(board: Board, generator: np.random.Generator, train: int, test: int
 def make_9x9_easy(generator: np.random.Generator, train: int = 500, test: int = 1000) -> list[dict[str, object]]:
     """9x9 puzzles with 38 clues (43 blanks) that singles solve."""
     board, count = Board(3, 3), train + test
-    solutions = random_solutions(count * 11 // 10, board, generator)
+    solutions = random_solutions(count * 11 // 10, board, generator, lanes=1024, late=True)
     puzzles = dig_easy(solutions, 38, board, generator)
     good = np.flatnonzero((puzzles > 0).sum(1) == 38)[:count]
     return _rows(puzzles[good], solutions[good], train, board)

@@ -106,10 +106,20 @@ def candidates(puzzles: Integer[np.ndarray, "b n"], board: Board) -> UInt16[np.n
 
 
 def search(
-    masks: UInt16[np.ndarray, "b n"], board: Board, limit: int = 2, generator: np.random.Generator | None = None
+    masks: UInt16[np.ndarray, "b n"],
+    board: Board,
+    limit: int = 2,
+    generator: np.random.Generator | None = None,
+    *,
+    lanes: int = LANES,
+    late: bool = False,
 ) -> Solved:
-    """As `solve`, from any masks: digits may be excluded beforehand."""
-    row, grid, guesses = _search(masks, board, limit, generator)
+    """As `solve`, from any masks: digits may be excluded beforehand.
+
+    `lanes`, and guessing a round `late`, change nothing but the order in which random guesses draw their numbers. A
+    recipe for shipped puzzles names them, so that it makes the same puzzles for ever.
+    """
+    row, grid, guesses = _search(masks, board, limit, generator, lanes, late)
     solutions = np.bincount(row, minlength=len(masks))
     before = solutions.cumsum() - solutions
     first, second = (np.zeros((len(masks), board.cells), np.uint8) for _ in range(2))
@@ -122,11 +132,16 @@ def every_solution(
     puzzles: Integer[np.ndarray, "b n"], board: Board, limit: int
 ) -> tuple[Int[np.ndarray, " s"], UInt8[np.ndarray, "s n"]]:
     """All solutions of all puzzles, at most `limit` of each, and for each the number of its puzzle, ascending."""
-    return _search(candidates(puzzles, board), board, limit)[:2]
+    return _search(candidates(puzzles, board), board, limit, None, LANES, late=False)[:2]
 
 
 def _search(
-    masks: UInt16[np.ndarray, "b n"], board: Board, limit: int, generator: np.random.Generator | None = None
+    masks: UInt16[np.ndarray, "b n"],
+    board: Board,
+    limit: int,
+    generator: np.random.Generator | None,
+    lanes: int,
+    late: bool,
 ) -> tuple[Int[np.ndarray, " s"], UInt8[np.ndarray, "s n"], Int[np.ndarray, " b"]]:
     """The solutions in the order in which the search meets them, each with its puzzle; the guesses of each puzzle."""
     total = len(masks)
@@ -134,13 +149,16 @@ def _search(
     solutions, guesses = np.zeros(total, np.int64), np.zeros(total, np.int64)
     count, digit = _tables(board.side)
 
-    lanes = min(LANES, total)
+    lanes = min(lanes, total)
     puzzle, waiting = np.arange(lanes), lanes  # which puzzle a lane works on; the next one to be taken
     now = np.ascontiguousarray(masks[:lanes].T)
     stack = np.zeros((8, lanes, board.cells), np.uint16)  # what is still to be tried, the newest on top
     height = np.zeros(lanes, np.int64)
     while len(puzzle):
+        before = now
         now, settled, dead = _round(now, board)
+        if late:
+            settled &= (now == before).all(0)
         lane = np.flatnonzero(settled & ~dead)
         open_cells = now.T[lane]
         choices = np.where(count[open_cells] == 1, _FIXED, count[open_cells])

@@ -41,7 +41,7 @@ class AdamATan2(torch.optim.Optimizer):
             grads = [p.grad for p in params]
             for p in params:
                 if not self.state[p]:
-                    # On the CPU, as a number for Python: one step count for all, never read back from a GPU.
+                    # The step count is read by Python, so it stays on the CPU.
                     self.state[p] = {
                         "step": torch.zeros(()),
                         "exp_avg": torch.zeros_like(p),

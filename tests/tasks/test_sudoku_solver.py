@@ -4,9 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
-from latentkit.tasks import sudoku_solver
 from latentkit.tasks.sudoku_generator import dig_minimal, random_solutions
-from latentkit.tasks.sudoku_solver import Board, breaks_rules, candidates, search, singles_depth, solve
+from latentkit.tasks.sudoku_solver import Board, breaks_rules, candidates, every_solution, search, singles_depth, solve
 
 SMALL = [Board(2, 2), Board(2, 3), Board(3, 2)]
 
@@ -140,13 +139,26 @@ def test_a_guess_takes_the_lowest_digit_of_the_first_cell_with_fewest_candidates
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 1000])
-def test_lanes_and_company_change_nothing(lanes, monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_lanes_and_company_change_nothing(lanes, late):
     board = Board(2, 3)
-    puzzles = some_puzzles(board, range(6, 12), 40, seed=4)
+    puzzles = some_puzzles(board, range(6, 12), 30, seed=4)
     whole = solve(puzzles, board)
-    monkeypatch.setattr(sudoku_solver, "LANES", lanes)
-    for one, other in zip(whole, solve(puzzles[::-1], board), strict=True):
+    others = search(candidates(puzzles[::-1], board), board, lanes=lanes, late=late)
+    for one, other in zip(whole, others, strict=True):
         assert np.array_equal(one, other[::-1])
+
+
+def test_every_solution_up_to_a_limit():
+    board = Board(2, 2)
+    puzzles = some_puzzles(board, range(3, 6), 20, seed=5)
+    expected = [all_solutions(puzzle.tolist(), board, 99) for puzzle in puzzles]
+    row, grid = every_solution(puzzles, board, limit=99)
+    assert row.tolist() == [i for i, grids in enumerate(expected) for _ in grids]
+    for i, grids in enumerate(expected):
+        assert {tuple(map(int, there)) for there in grid[row == i]} == set(grids)
+    row, _ = every_solution(puzzles, board, limit=3)
+    assert np.bincount(row, minlength=20).tolist() == [min(3, len(grids)) for grids in expected]
 
 
 def test_a_random_solution_is_a_function_of_the_generator():
