@@ -417,7 +417,8 @@ def signal_dots(
     )
     if line is not None:
         axes.axvline(line, color=INK, linestyle="--", linewidth=1)
-    axes.set(xlabel="AUC (each mark a seed)", xlim=(-0.02, 1.03))
+    shown = [v for group in signals.values() for values in group.values() for v in values if v is not None]
+    axes.set(xlabel="AUC (each mark a seed)", xlim=(min(0.45, *shown) - 0.03, 1.03))
     axes.set_title(title, pad=18)
     axes.set_yticks(range(len(signals)), list(signals))
     axes.set_ylim(len(signals) - 0.5, -0.5)

@@ -11,7 +11,7 @@
 #
 # {{ badge }}
 #
-# **Claim.** Two small networks that take turns, one fast and one slow, trained one piece of the run at a time, solve Sudokus that a feed-forward network of their size does not.
+# **Claim.** Two small networks that take turns, one fast and one slow, trained one piece of the run at a time, solve Sudokus that feed-forward networks, smaller and larger, do not.
 #
 # | | |
 # |---|---|
@@ -21,15 +21,14 @@
 #
 # By the end you can
 #
-# - build the hierarchical reasoning model (HRM): its block, its two updates, their nested schedule;
+# - build the hierarchical reasoning model (HRM) and run its nested schedule;
 # - train a recurrence without backpropagating through it: one-step gradient, deep supervision, learned halting;
-# - say what each of these buys and costs, with three seeds beside it;
 # - find out why more thinking can lose a right answer, and prevent it.
 
 # %% [markdown]
 # ## Cold open: nobody says what comes first
 #
-# Lab 02's loop read a word from left to right, one letter a pass. Here is a task without a left and a right: a 6 × 6 Sudoku (each digit once in every row, column and 2 × 3 box). Its clues are *minimal*: take any one away, and there is a second solution.
+# Lab 02's loop read a word one letter a pass. A 6 × 6 Sudoku (each digit once in every row, column and 2 × 3 box) has no such order. Its clues are *minimal*: take any one away, and there is a second solution.
 
 # %%
 import torch
@@ -51,7 +50,7 @@ for k in rounds.unique().tolist():
 print(f"clues: {clues.min()} to {clues.max()} of 36 cells")
 
 # %% [markdown]
-# A feed-forward network of two layers sees the whole board at once. It trains for two CPU minutes on 2,000 puzzles, shuffled anew each time; one of twelve layers gets the same time.
+# A feed-forward network of two layers sees the whole board. It trains for two CPU minutes on 2,000 puzzles, shuffled anew each time; one of twelve layers gets the same time.
 #
 # **Predict**, for new puzzles: what share of the empty cells will each fill rightly, and what share of the puzzles will it solve?
 
@@ -66,7 +65,7 @@ for arm in [name for name in versus.setup if name != "loop"]:
     print("   % of puzzles solved:   ", versus.values(f"{arm}/exact"))
 
 # %% [markdown]
-# Most cells, hardly a puzzle. What needs the result of an earlier round they guess, and one wrong cell spoils a puzzle. Twelve layers have depth enough for most of these puzzles, and do no better: to *have* depth is one thing, to *train* it in two minutes another. (With more time they may get further. Nothing here says that they cannot.)
+# Most cells, hardly a puzzle. What needs the result of an earlier round they guess, and one wrong cell spoils a puzzle. Twelve layers are more than these puzzles have rounds, and do no better: to *have* depth is one thing, to *train* it in two minutes another. (With more time they may get further.)
 
 # %% [markdown]
 # ## The idea by hand
@@ -149,9 +148,9 @@ assert torch.allclose(
 # %% [markdown]
 # ## Watch it think
 #
-# An HRM of two blocks a network, trained for two CPU minutes on the same puzzles, runs 16 segments on 200 new ones. The board shows the one that it was slowest to get right. (A *pass* of the slider is a segment.)
+# An HRM trained for two CPU minutes runs 16 segments on 200 new puzzles. The board shows the one that it was slowest to get right. (A *pass* of the slider is a segment.)
 #
-# **Before you move the slider:** will it fill in sure cells first, and leave them alone? Or work in some other way?
+# **Before you move the slider:** will it fill in sure cells first, and leave them alone?
 
 # %%
 from latentkit import paths
@@ -173,7 +172,7 @@ board(
 )
 
 # %% [markdown]
-# It writes a digit into *every* empty cell at once, right or wrong, and then mends the board. Cells change their mind, right ones too. And the halting mark says when the model itself believes that it is done.
+# It writes a digit into *every* empty cell at once, right or wrong, and then mends the board. Cells change their mind, right ones too. And the halting mark says when the model believes that it is done. Is it?
 
 # %% [markdown]
 # ### Exercise 2 · A segment
@@ -204,7 +203,7 @@ assert segment(0, 0, 4, lambda s: s / 2, lambda s: s / 2, 2, 2) == (3.1875, 4.87
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
 #
-# Try it on the table above: it ends with 3.1875 and 4.875.
+# Try it on the table above.
 #
 # </details>
 #
@@ -216,7 +215,7 @@ assert segment(0, 0, 4, lambda s: s / 2, lambda s: s / 2, 2, 2) == (3.1875, 4.87
 #
 # <details><summary>Hint 3: pseudo-code</summary>
 #
-# N times: first T times z_L becomes f_L of all three added; then z_H becomes f_H of both states added.
+# N times: T times z_L becomes f_L of all three; then z_H becomes f_H of both states.
 #
 # </details>
 
@@ -224,7 +223,7 @@ assert segment(0, 0, 4, lambda s: s / 2, lambda s: s / 2, 2, 2) == (3.1875, 4.87
 # That is all the hierarchy there is: L works while H stands still, then H moves on, and L reads the *new* z_H.
 
 # %% [markdown]
-# **Common mistake.** H inside the inner loop: both then run at one speed, and nothing fails to tell you so. Or x for H as well: it knows the puzzle only through L.
+# **Common mistake.** H inside the inner loop: both then run at one speed, and no error says so. Or x for H as well, which knows the puzzle only through L.
 
 # %% [markdown]
 # **Parity.** Your functions, with the trained weights inside, against latentkit's HRM, over four segments; in float64, so that a difference is a mistake.
@@ -319,7 +318,7 @@ assert w.grad.item() == 7  # z_L = 3 * 2 = 6, then w * (6 + 1)
 #
 # <details><summary>Hint 2: closer</summary>
 #
-# Always one L and one H, the last two. Lab 02 had a way to switch recording on at a certain step.
+# The last two. Lab 02 had a way to switch recording on at a certain step.
 #
 # </details>
 #
@@ -330,7 +329,7 @@ assert w.grad.item() == 7  # z_L = 3 * 2 = 6, then w * (6 + 1)
 # </details>
 
 # %% [markdown] solution
-# Two of six updates with N = T = 2: a third of the activations, and about half of the time of a full backward pass.
+# Two of six updates with N = T = 2: a third of the activations, and little more than half of the time a step.
 
 # %% [markdown]
 # **Common mistake.** Recording the last *cycle*: with T = 2 that is one L too many.
@@ -366,7 +365,7 @@ for k in (1, 2, 4, 8, 16):
     print(f"segment {k:2}: the states move by {moved:.4f} of their length")
 
 # %% [markdown]
-# Not in the segments that training sees, here at most four. So the argument does not carry the method. But in the trained model the cheap direction is near that of the whole segment (the cosine above). How well it trains comes below.
+# Not in the segments that training sees, here at most four. So the argument does not carry the method. But the cheap direction is near that of the whole segment (the cosine above). How well it trains comes below.
 
 # %% [markdown]
 # ## Deep supervision
@@ -405,7 +404,7 @@ assert refill(
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
 #
-# The same choice for every tensor; only their ranks differ.
+# One choice for all tensors; only their ranks differ.
 #
 # </details>
 #
@@ -531,7 +530,7 @@ assert toy_carry["done"].tolist() == [True]
 # %% [markdown]
 # <details><summary>Hint 1: a nudge</summary>
 #
-# In order: run, decode, who is right, your `halting`, the loss, the carry.
+# Run, decode, who is right, `halting`, loss, carry.
 #
 # </details>
 #
@@ -543,7 +542,7 @@ assert toy_carry["done"].tolist() == [True]
 #
 # <details><summary>Hint 3: pseudo-code</summary>
 #
-# Run; logits; count one higher; right; halting; loss = cells + half of halting's; the carry is slots with four entries replaced.
+# As in hint 1; the carry is `slots` with four entries replaced.
 #
 # </details>
 
@@ -595,9 +594,9 @@ print("six losses equal to 1e-5:", bool((mine - other).abs().max() < 1e-5))
 # %% [markdown]
 # ## Train one live
 #
-# With your own training step: a small HRM on 4 × 4 Sudokus, one block a network. Beside it a feed-forward network of two such blocks: **equal parameters**, and more steps, since they are cheaper: about **equal time**.
+# With your own training step: a small HRM on 4 × 4 Sudokus, one block a network. Beside it a feed-forward network of two such blocks: **equal parameters**, and, with more but cheaper steps, **equal time**.
 #
-# One detail matters more than it should: initial weights. The papers draw them with a spread of $1/\sqrt{\text{fan-in}}$. At our learning rate, thirty times theirs, some seeds then forgot their input for good, and the loss stayed at that of pure guessing. We draw them a quarter smaller (`init_gain=0.75`).
+# Initial weights matter more than they should. The papers draw them with a spread of $1/\sqrt{\text{fan-in}}$. On 6 × 6, at our learning rate, thirty times theirs, some seeds then forgot their input for good: the loss stayed at ln 6, pure guessing. We draw them a quarter smaller (`init_gain=0.75`).
 
 # %%
 from dataclasses import replace
@@ -644,14 +643,14 @@ plots.pass_curves(
 )
 
 # %% [markdown]
-# HRM is ahead, but do not make much of it: one seed, a few seconds. With twice the steps the feed-forward network solves nearly every 4 × 4 puzzle as well. So few rounds need no loop: **4 × 4 only separates how soon.** The 6 × 6 board separates the two for good, at this budget.
+# HRM is ahead, but with twice the steps the feed-forward network solves nearly every 4 × 4 puzzle as well. So few rounds need no loop: **4 × 4 only separates how soon.** The 6 × 6 board does better.
 
 # %% [markdown]
 # ## The result
 #
 # **Predict**, for 6 × 6 and two CPU minutes a model: how much better than the one-step gradient is that of the whole segment? It is exact, but gets about half of the steps, as each costs twice the time.
 #
-# The third curve is a recurrence of the same kind with *one* network in both roles, half of the weights, and the gradient of its whole segment. Lab 05 introduces it.
+# The third curve is a recurrence with *one* network in both roles, and the gradient of its whole segment. Lab 05 introduces it.
 
 # %%
 gradient = ledger.load("hrm-sudoku6")
@@ -681,11 +680,11 @@ print("HRM against its full gradient:", gradient.verdict)
 print("loop against feed-forward:    ", versus.verdict)
 
 # %% [markdown]
-# The first half of HRM's claim holds: with a gradient through two updates of six it solves most of the puzzles of which the feed-forward networks solve next to none. And 16 segments solve more than the four of training.
+# The first half of HRM's claim holds: with a gradient through two updates of six it solves most of the puzzles, and more with 16 segments than with the four of training.
 #
 # The second half does not. TRM's paper found the exact gradient far better. Here, for HRM and at equal time, it is *behind* on every seed. It got half of the steps; whether it would lead with as many, this experiment does not say.
 #
-# The single network, with its whole gradient, leads them all. Its segment has three updates instead of six, so its steps are cheap, too. What helps: one network, short segments, more steps? That is for lab 05.
+# The single network, with its whole gradient, leads them all. Its segment has three updates instead of six, so its steps are cheap, too. Which of these helps is for lab 05.
 
 # %% [markdown]
 # ## When it stops
@@ -725,9 +724,9 @@ for threshold in (0, 1, 2, 3):
 print(f"never stop:      16.0 segments, {right[-1].float().mean():.0%} solved")
 
 # %% [markdown]
-# Puzzles that need more rounds get a little more time; the number of clues says next to nothing. And q lets go too early: many crosses would have come right. A stricter threshold costs a segment or two, and loses hardly any.
+# Puzzles that need more rounds get a little more time; clues say next to nothing. And q lets go too early: many crosses would have come right. A stricter threshold costs a segment or two, and loses hardly any.
 #
-# Over three seeds, {{ claim hrm-sudoku6 one-step/halted_exact }} % are solved where q first says stop, {{ claim hrm-sudoku6 one-step/exact@16 }} % after 16 segments. q was asked "is this right, more likely than not?", never "would going on help?". The paper's second value, q of going on, asks that, at the cost of a second run; we left it out.
+# Over three seeds, {{ claim hrm-sudoku6 one-step/halted_exact }} % are solved where q first says stop, {{ claim hrm-sudoku6 one-step/exact@16 }} % after 16 segments. q was asked "is this right?", never "would going on help?". The paper's second value asks that, at the cost of a second run; we left it out.
 
 # %% [markdown]
 # ## Mazes: more is not better
@@ -757,7 +756,7 @@ maze_board(
 # %% [markdown]
 # Move the slider to the end. It had the path, and did not keep it.
 #
-# Three suspects. **Halting:** mazes leave early, so late segments are hardly trained. **Interference:** the halting loss pulls at the states. **Horizon:** no segment after the fourth was trained at all. To tell them apart: always four segments, without halting; q on a *detached* state; and a random number of segments, up to 16, which q cannot shorten.
+# Three suspects. **Halting:** mazes leave early, so late segments are hardly trained. **Interference:** the halting loss pulls at the states. **Horizon:** no segment after the fourth was trained at all. To tell them apart: no halting, always four segments; q on a *detached* state; a random number of segments, up to 16.
 
 # %%
 cures = ledger.load("maze-horizon")
@@ -800,13 +799,13 @@ print("more segments hurt:", ledger.load("maze-segments-hurt").verdict)
 print("the remedy holds:  ", cures.verdict)
 
 # %% [markdown]
-# - **Halting alone is not it.** Without it every maze had four segments, and nearly all are solved at four. From the fifth on they are lost.
-# - **Interference is real**, but another matter: with q detached more mazes are solved early on. Later they are lost all the same.
-# - **The horizon is it.** Where late segments are trained, the solution stays. Only segments that were *trained* to keep an answer keep it. Halting makes that worse, as it shortens what is trained: in both arms with halting, the seed that stops first loses most.
+# - **Halting alone is not it.** Without it every maze had four segments, and nearly all are solved at four. Beyond, they are lost again.
+# - **Interference is real**, but another matter: with q detached, every seed solves more mazes in two segments. Later they are lost all the same.
+# - **The horizon is it.** Where late segments are trained, the solution stays. Halting makes a short horizon shorter: in both arms with it, the seed that stops first loses most.
 #
-# Open: the Sudoku models had four segments at most, too, and lose nothing at 16. We do not know why.
+# Why the Sudoku models, with four segments at most, lose nothing at 16, we do not know.
 #
-# The last arm has longer segments, of six updates: a convolution carries a message one cell far, and paths can be thirty cells long. Here it is, on the same maze:
+# The last arm has longer segments, of six updates: a convolution carries a message one cell far, and paths can be thirty cells long. On the same maze:
 
 # %%
 cured = load_weights(paths.find("checkpoints/maze.safetensors"))
@@ -821,7 +820,7 @@ maze_board(
 # %% [markdown]
 # ## Break it
 #
-# Back to the Sudoku HRM. Before every segment, damage one thing: forget the fast state, the slow state, or both; or hide the puzzle from the second segment on. **Predict** what it survives.
+# Before every segment, damage one thing in the Sudoku HRM: forget the fast state, the slow state, or both; or hide the puzzle from the second segment on. **Predict** what it survives.
 
 # %%
 patients = test.tokens[:100]
@@ -855,9 +854,9 @@ plots.reach_bars(
 )
 
 # %% [markdown]
-# The fast state may be wiped before every segment, and nothing is lost: it is scratch paper. What is carried on is in the slow state; without it every segment is the first. With the puzzle hidden a part is still solved, so the slow state knows much of the puzzle, too.
+# The fast state may be wiped before every segment, and nothing is lost: it is scratch paper. What is carried on is in the slow state; without it every segment is the first. With the puzzle hidden a part is still solved: the states know much of the puzzle, too.
 #
-# That fits "slow memory, fast work". It is no evidence of *planning*: the slow state is simply the one that the answer is read from.
+# "Slow memory, fast work" fits that. *Planning* is another matter: the slow state is simply the one that the answer is read from.
 
 # %% [markdown]
 # ## What the papers leave open
@@ -868,10 +867,10 @@ plots.reach_bars(
 # |---|---|---|---|
 # | positions of the cells | rotary | rotary; learned in one run | learned |
 # | how cells meet | attention | attention | a gated MLP over cells |
-# | where q is read | not said | an extra position | mean over cells |
+# | where q is read | from $z_H$ | an extra position of it | its mean over cells |
 # | q must exceed | q of going on | q of going on | 0 |
 # | weight of the halting loss | none written | 0.5 | 0.5 |
-# | loss of a cell | no minus sign in it | stable-max | softmax |
+# | loss of a cell | lacks its minus sign | stable-max | softmax |
 # | stopping at test | by q | never | both, above |
 #
 # | Claim | Verdict |
@@ -891,7 +890,6 @@ plots.reach_bars(
 #
 # - Train the live model with `init_gain=1`, three seeds. How many stay near a loss of ln 4?
 # - `gradient_updates=k` of `DeepSupervision` takes k from 1 to 6. Train 4 × 4 with each: for equal steps, then for equal time.
-# - Raise q's threshold until halting costs no more than one puzzle in a hundred. How many segments does it still save?
 #
 # ## Reading
 #
@@ -899,8 +897,7 @@ plots.reach_bars(
 # - Jolicoeur-Martineau, [Less is more](https://arxiv.org/abs/2510.04871), 2025: takes the one-step argument apart.
 # - Ren and Liu, [Reasoning or guessing?](https://arxiv.org/abs/2601.10679), 2026: solutions that are not fixed points.
 # - Palm et al., [Recurrent relational networks](https://arxiv.org/abs/1711.08028), 2018: Sudoku by a recurrence with a loss at every step.
-# - Bai et al., [Deep equilibrium models](https://arxiv.org/abs/1909.01377), 2019: where the implicit gradient comes from.
 #
 # ## Next
 #
-# HRM brings two networks, two speeds, a one-step gradient, deep supervision and halting all at once. You have seen one network lead, and the fast state forgotten without loss. Which parts carry the result? Lab 05 takes them away one at a time, and asks whether such a model reasons or guesses.
+# You have seen one network lead, and the fast state forgotten without loss. So what really carries HRM? Lab 05 takes its parts away one at a time, and asks whether such a model reasons or guesses.
