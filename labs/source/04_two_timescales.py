@@ -88,6 +88,15 @@ for arm in [name for name in versus.setup if name != "loop"]:
 # | logits | [b, n, v] | a digit for every cell, read from $z_H$ alone |
 
 # %% [markdown]
+# One tool for all networks below: the root-mean-square norm, $x / \sqrt{\mathrm{mean}(x^2)}$ over channels, here without a learned gain.
+
+# %%
+from latentkit.layers import rms_norm
+
+normed = rms_norm(torch.tensor([3.0, -4.0]))
+print(normed, "has a mean square of", round(normed.square().mean().item(), 3))
+
+# %% [markdown]
 # ### Exercise 1 · A block that keeps its length
 #
 # **Difficulty** ●○○○○ · **Time** 5 minutes · **Skill** residuals and norms in the right order
@@ -96,10 +105,7 @@ for arm in [name for name in versus.setup if name != "loop"]:
 #
 # $$x \leftarrow \mathrm{rms}(x + \mathrm{mix}(x)), \qquad x \leftarrow \mathrm{rms}(x + \mathrm{mlp}(x)).$$
 #
-# `rms_norm`, without a learned gain, is there for you. It comes last, so the state keeps its length however often the block runs.
-
-# %%
-from latentkit.layers import rms_norm
+# The norm comes last, so the state keeps its length however often the block runs.
 
 
 # %% exercise="post_norm" points=1
@@ -888,7 +894,7 @@ plots.reach_bars(
 # %% [markdown]
 # ## Stretch
 #
-# - Train the live model with `init_gain=1`, three seeds. How many stay near a loss of ln 4?
+# - Train the live model with `init_gain=1`, three seeds. What does it cost?
 # - `gradient_updates=k` of `DeepSupervision` takes k from 1 to 6. Train 4 × 4 with each: for equal steps, then for equal time.
 #
 # ## Reading

@@ -95,7 +95,8 @@ PAPER_FIT = FitConfig(
     checkpoint_every=500,
 )
 HRM_FIT = replace(PAPER_FIT, steps=26_041, ema=None)  # 20,000 epochs
-# Inner widths as the public code rounds them: 8/3 of 512 (and, for tokens, of HRM's 97 positions) up to 256s.
+# Inner widths as the public code rounds them: 8/3 of the width up to 256s, for tokens 8/3 of TRM's 97 positions. Ours
+# are 81, without its padding, so that this TRM is a little smaller than the public one; EqR's code has 81 as well.
 TOKENS = MixingConfig(81, d_model=512, hidden=1536, token_hidden=512)
 ATTENTION = MixingConfig(81, d_model=512, hidden=1536, mixer="attention", num_heads=8, rotary=True)
 MAZE_ATTENTION = replace(ATTENTION, num_positions=900)
@@ -189,7 +190,7 @@ PRESETS: dict[str, Callable[[], Preset]] = {
         TRMConfig(*SUDOKU_IDS, TOKENS, n=6, T=3, positions="none"), TRM_SUPERVISION, PAPER_FIT, _sudoku, SUDOKU_EXTREME
     ),
     "eqr-sudoku-paper": lambda: _large(
-        EqRConfig(*SUDOKU_IDS, TOKENS, n=6, T=3, positions="none"),
+        EqRConfig(*SUDOKU_IDS, replace(TOKENS, token_hidden=256), n=6, T=3, positions="none"),
         TRM_SUPERVISION,
         replace(PAPER_FIT, steps=50_000),
         _sudoku,

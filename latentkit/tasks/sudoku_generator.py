@@ -169,8 +169,8 @@ def make_9x9(
     """
     board = Board(3, 3)
     parts = []
-    for _ in range(0, drawn, 1000):
-        solutions = random_solutions(1000, board, generator)
+    for start in range(0, drawn, 1000):
+        solutions = random_solutions(min(1000, drawn - start), board, generator)
         puzzles = dig_minimal(solutions, board, generator)
         parts.append((puzzles, solutions, solve(puzzles, board, 1).guesses))
     puzzles, solutions, guesses = (np.concatenate(column) for column in zip(*parts, strict=True))
