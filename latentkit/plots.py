@@ -213,7 +213,7 @@ def pass_curves(
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=ylim)
     if log:
         axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -480,6 +480,6 @@ def halting_scatter(
     axes.set_yticks(ticks[:: max(1, len(ticks) // 8)])
     if bool((halted == 0).any()):
         axes.set_yticks([*axes.get_yticks(), never], [*map(str, ticks[:: max(1, len(ticks) // 8)]), "never"])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

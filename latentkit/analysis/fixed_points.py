@@ -13,7 +13,7 @@ unless its states equal the model's own. `growth` refuses to stop before it has 
 """
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -138,7 +138,7 @@ def growth(
             f"iterations={iterations} at {tokens.shape[1]} positions; run at least {least}: a shorter power iteration "
             "shows the transient growth of a block-triangular Jacobian, not what becomes of a push"
         )
-    exact = copy.deepcopy(model).double()
+    exact: Any = copy.deepcopy(model).double()
     context, h = exact.encode(tokens), state.double()
     push = torch.randn(h.shape, generator=generator, dtype=torch.float64).to(h)
     small, factors = 1e-5 * h.norm(dim=(1, 2), keepdim=True), []
@@ -155,7 +155,7 @@ def jacobian(model: nn.Module, tokens: Int[Tensor, "1 n"], state: Float[Tensor, 
 
     (n d)^2 numbers, so for one short input; its eigenvalues are what `growth` estimates.
     """
-    exact = copy.deepcopy(model).double()
+    exact: Any = copy.deepcopy(model).double()
     context, h = exact.encode(tokens), state.double()
     full = torch.autograd.functional.jacobian(lambda x: exact.step(x, context), h, vectorize=True)
     return full.reshape(h.numel(), h.numel()).detach()

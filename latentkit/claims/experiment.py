@@ -199,9 +199,9 @@ def collect(results: Results) -> dict[str, dict[str, Any]]:
     table: dict[str, dict[str, Any]] = {}
     for arm, runs in results.items():
         for name in dict.fromkeys(name for run in runs for name in run):
-            values = [run.get(name, 0 if name == "diverged" else None) for run in runs]
-            if None in values:
+            if name != "diverged" and not all(name in run for run in runs):
                 continue
+            values = [run.get(name, 0) for run in runs]
             entry: dict[str, Any] = {"values": values}
             if not isinstance(values[0], list):
                 entry |= {"mean": float(f"{sum(values) / len(values):.4g}"), "min": min(values), "max": max(values)}

@@ -14,7 +14,7 @@ from latentkit.claims.experiment import Arm, Budget, Claim, Metrics, Results
 from latentkit.claims.ledger import Source, Verdict
 from latentkit.claims.looping import LOOP, STEPS, loop_arm
 from latentkit.models import Looped, LoopedConfig
-from latentkit.recurrence import ArgmaxStable, DepthRecurrent, OutputKL, RelativeStep, advance, unroll
+from latentkit.recurrence import ArgmaxStable, DepthRecurrent, HaltingRule, OutputKL, RelativeStep, advance, unroll
 from latentkit.tasks import PointerChasing, WordProblem
 from latentkit.training import Curriculum, FinalLoss, FitConfig, UniformPasses
 from latentkit.training.supervision import Batch, Carry, Loss, PassSchedule, Supervision, cross_entropy
@@ -89,7 +89,10 @@ def measure_exit(model: nn.Module, arm: Arm) -> Metrics:
         "accuracy_by_pass": rounded(right),
         "smallest_depth": smallest,
     }
-    rules = {f"@{tau}": RelativeStep(tau) for tau in THRESHOLDS} | {"@kl": OutputKL(), "@argmax": ArgmaxStable()}
+    rules: dict[str, HaltingRule] = {f"@{tau}": RelativeStep(tau) for tau in THRESHOLDS} | {
+        "@kl": OutputKL(),
+        "@argmax": ArgmaxStable(),
+    }
     for name, rule in rules.items():
         run = unroll(loop, batch.tokens, FULL_DEPTH, keep="last", halting=rule)
         used = run.passes_used[:, letters].float()

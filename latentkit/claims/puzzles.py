@@ -93,7 +93,7 @@ def measure_puzzles(model: nn.Module, arm: Arm) -> Metrics:
     metrics["cells"] = _cells(torch.cat([run.predictions[SEGMENTS - 1] for run in runs]), batch)
     residual = torch.cat([run.residuals[-1].mean(-1) for run in runs])
     metrics["residual"] = float(f"{float(residual.median()):.3g}")
-    if arm.supervision.halting and runs[0].halt_logits is not None:
+    if getattr(arm.supervision, "halting", None) and runs[0].halt_logits is not None:
         stop = halted_at(runs, TESTED[-1])
         at_stop = right.gather(0, stop[None] - 1)[0]
         metrics["halted_exact"] = round(100 * float(at_stop.float().mean()), 1)

@@ -38,7 +38,7 @@ RECIPES: dict[str, Recipe] = {
     "sudoku-9x9-easy": Recipe(_sudokus(sudoku_generator.make_9x9_easy), 0, "38 clues, for singles; seconds"),
     "sudoku-9x9": Recipe(_sudokus(sudoku_generator.make_9x9), 9, "minimal clues, by bands; minutes"),
     "sudoku-9x9-extreme": Recipe(
-        _sudokus(sudoku_generator.make_9x9_extreme), 16, "bred for the guesses that they cost; minutes"
+        _sudokus(sudoku_generator.make_9x9_extreme), 16, "bred for the guesses that they cost, not shipped; minutes"
     ),
 }
 
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any, name: str) -> None:
     parser = subparsers.add_parser(
         name,
         help="make a shipped file of puzzles again, byte for byte",
-        description="Makes a shipped file of puzzles again; the same seed gives the same bytes. "
+        description="Makes a file of puzzles; the same seed gives the same bytes. "
         + " ".join(f"{known}: {recipe.what}." for known, recipe in RECIPES.items()),
     )
     parser.add_argument("name", choices=tuple(RECIPES))

@@ -188,7 +188,7 @@ def _parse(
         (breaks_rules(grids["solution"], board).any(1), "solution has a digit twice in a row, column or box"),
         (differs.any(1), "solution differs from a given"),
     ):
-        _note(reasons, bad, reason)
+        _note(reasons, np.asarray(bad), reason)
     numbers = np.full(len(rows), np.nan)
     for i, number in enumerate(text["guesses"]):
         try:
@@ -208,7 +208,7 @@ def _digits(name: str, texts: list[str], board: Board, reasons: list[str]) -> np
     codes = np.frombuffer("".join(whole).encode("utf-32-le"), np.uint32).reshape(-1, board.cells)
     grids = np.where(codes == ord("."), 0, codes - np.uint32(ord("0")))  # other symbols wrap around to large numbers
     unknown = grids > board.side
-    for i in np.flatnonzero(unknown.any(1)):
+    for i in map(int, np.flatnonzero(unknown.any(1))):
         symbol = chr(codes[i, unknown[i]][0])
         reasons[i] = reasons[i] or f"{name} has the unknown symbol {symbol!r}; expected . or 0 to {board.side}"
     return np.where(unknown, 0, grids).astype(np.uint8)

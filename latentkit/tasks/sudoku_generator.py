@@ -6,6 +6,7 @@ all ways that leave one solution, keeps the way that costs the solver most guess
 puzzles are hard; collectors of the hardest known Sudokus search their neighbourhoods in this way.)
 """
 
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from latentkit.tasks.sudoku_solver import Board, candidates, every_solution, sea
 from latentkit.tasks.sudoku_symmetry import grid_classes, random_symmetries
 
 Grids = UInt8[np.ndarray, "b n"]
+Children = UInt8[np.ndarray, "c n"]
 
 
 def random_solutions(
@@ -79,7 +81,7 @@ def mean_guesses(
 
 def moved_clue(
     puzzles: Grids, board: Board, generator: np.random.Generator, limit: int = 64, most: int = 100
-) -> tuple[Int[np.ndarray, " c"], Grids, Grids]:
+) -> tuple[Int[np.ndarray, " c"], Children, Children]:
     """Puzzles that differ from the given ones in one clue, moved to another cell or digit: parents, puzzles, solutions.
 
     A clue is taken away. A digit that stands at a cell in exactly one of the solutions that there are now makes, as a
@@ -114,7 +116,7 @@ def _best(group: Int[np.ndarray, " c"], value: Float[np.ndarray, " c"], count: i
 
 def harder(
     puzzles: Grids, board: Board, generator: np.random.Generator
-) -> tuple[Int[np.ndarray, " c"], Grids, Grids, Float[np.ndarray, " c"]]:
+) -> tuple[Int[np.ndarray, " c"], Children, Children, Float[np.ndarray, " c"]]:
     """The five hardest neighbours of each puzzle, made minimal: parents, puzzles, solutions, guesses.
 
     One count of guesses picks the five of up to 100, four more judge them.
@@ -127,12 +129,15 @@ def harder(
 
 
 def make_4x4(generator: np.random.Generator, train: int = 200, test: int = 100) -> list[dict[str, object]]:
-    """Minimal 4x4 puzzles, all different, to try things out; 4x4 has only 36 classes of minimal puzzles."""
+    """Minimal 4x4 puzzles, all different, to try things out; there are but 36 classes, and both splits hold most."""
     return _minimal(Board(2, 2), generator, train, test)
 
 
 def make_6x6(generator: np.random.Generator, train: int = 2000, test: int = 1000) -> list[dict[str, object]]:
-    """Minimal 6x6 puzzles, all different; solutions recur, since 6x6 has only 49 classes of grids."""
+    """Minimal 6x6 puzzles, all different; solutions recur, since 6x6 has only 49 classes of grids.
+
+    Of the 1,000 test puzzles one is a symmetric image of a training puzzle.
+    """
     return _minimal(Board(2, 3), generator, train, test)
 
 
@@ -187,12 +192,12 @@ def make_9x9_extreme(
     generator: np.random.Generator,
     drawn: int = 4000,
     families: int = 320,
-    steps: int = 14,
-    from_guesses: float = 16,
+    steps: int = 16,
+    from_guesses: float = 16.0,
     train: int = 2000,
     test: int = 200,
     most: int = 12,
-    log: Callable[[str], object] = print,
+    log: Callable[[str], object] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> list[dict[str, object]]:
     """Minimal 9x9 puzzles that take the solver at least `from_guesses` guesses, mean over three random symmetries.
 
