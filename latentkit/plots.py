@@ -83,6 +83,7 @@ def pass_map(
     line: Callable[[int], float] | None = None,
     line_label: str = "",
     xlabel: str = "depth (letters read)",
+    ylabel: str = "passes",
     title: str = "",
 ) -> Figure:
     """Accuracy by pass (up) and depth (right); `line` gives the depth expected to be reached after a pass."""
@@ -95,7 +96,7 @@ def pass_map(
         axes.plot(reach, list(passes), color="white", linewidth=3.2)
         axes.plot(reach, list(passes), color=INK, linestyle="--", linewidth=1.6, label=line_label)
         axes.legend(loc="upper left", frameon=True, framealpha=0.92)
-    axes.set(xlabel=xlabel, ylabel="passes", title=title, xlim=(-0.5, width - 0.5), ylim=(edges[0], edges[-1]))
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=(-0.5, width - 0.5), ylim=(edges[0], edges[-1]))
     axes.grid(False)
     figure.colorbar(mesh, label="accuracy", pad=0.02)
     return figure
@@ -210,9 +211,9 @@ def pass_curves(
     for label, level in (lines or {}).items():
         axes.axhline(level, color=GREY, linestyle=":", linewidth=1.4)
         axes.annotate(label, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color=GREY, fontsize=9)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, ylim=ylim)
-    if log:
-        axes.set_yscale("log")
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
+    if ylim is not None:  # None would freeze the limits as they are
+        axes.set_ylim(ylim)
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -244,22 +245,6 @@ def state_plane(
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
-    return figure
-
-
-@_figure
-def stage_map(
-    values: Float[Tensor, "t r"], rows: Sequence[str], *, label: str, first: int = 1, title: str = ""
-) -> Figure:
-    """One number in 0..1 a pass (right) and a row, such as a head: a row of one colour does the same at every pass."""
-    figure, axes = plt.subplots(figsize=(7.2, 0.42 * len(rows) + 1.2))
-    edges = first - 0.5 + np.arange(len(values) + 1)
-    mesh = axes.pcolormesh(edges, np.arange(len(rows) + 1) - 0.5, values.T.numpy(), vmin=0, vmax=1, cmap="cividis")
-    axes.set(xlabel="pass", title=title)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.invert_yaxis()
-    axes.grid(False)
-    figure.colorbar(mesh, label=label, pad=0.02)
     return figure
 
 

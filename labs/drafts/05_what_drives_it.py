@@ -11,7 +11,7 @@
 #
 # {{ badge }}
 #
-# **Claim.** Almost every part of HRM can go. What cannot go is running one shared step many times; and with the symmetries of Sudoku built in, a step of fewer than 5,000 weights solves published 9x9 puzzles.
+# **Claim.** Almost every part of HRM can go; running one shared step many times cannot. With Sudoku's symmetries built in, a step of fewer than 5,000 weights solves published 9x9 puzzles.
 #
 # | | |
 # |---|---|
@@ -23,13 +23,13 @@
 #
 # - build TRM from HRM, and say which of HRM's parts can go;
 # - tell, by experiment, whether a loop reasons step by step or guesses;
-# - scale depth and breadth at test time, and choose among restarts without knowing the answer;
-# - say when a model knows from inside that it is wrong, and when it does not.
+# - scale depth and breadth at test time, and choose among restarts without the answer;
+# - say when a model knows from inside that it is wrong.
 
 # %% [markdown]
 # ## Cold open: throw one network away
 #
-# Here is lab 04's HRM. Beside it stands a model with one of HRM's two networks thrown away: half of the weights, and half of the updates a segment.
+# Lab 04's HRM, and a model with one of its two networks thrown away: half of the weights, half of the updates a segment.
 #
 # **Predict:** how many of 200 held-out puzzles does each solve in four segments?
 
@@ -59,7 +59,7 @@ for name, model in {"HRM": hrm, "TRM": trm}.items():
     print(f"{name} {count_parameters(model):>8,} parameters: {share:.0%} solved")
 
 # %% [markdown]
-# Half the model, and the better one. But more than one thing differs: the networks, the updates a segment (six and three), and how far back the gradient goes (one step and a whole segment). Which of them did it?
+# Half the model, and the better one. But three things differ: the networks, the updates a segment (six and three), and how far back the gradient goes (one step, a whole segment). Which of them did it?
 
 # %% [markdown]
 # ## The idea by hand
@@ -80,7 +80,7 @@ for name, model in {"HRM": hrm, "TRM": trm}.items():
 # | y | [b, m, d] | the answer so far; digits are read from it |
 # | z | [b, m, d] | the thought so far |
 #
-# How can one network do both? It sees the puzzle x in the sum, or it does not: that tells it which of the two it is to do.
+# One network can do both: the puzzle x is in the sum or is not, and that tells it which.
 
 # %% [markdown]
 # ### Exercise 1 · One network, two roles
@@ -153,7 +153,7 @@ print("four segments equal to 1e-6:", gap < 1e-6)
 #
 # **Difficulty** ●○○○○ · **Time** 5 minutes · **Skill** exponential averages
 #
-# TRM keeps, beside the weights that are trained, a running average of them, and only the average is tested. Write `average(mean, weights, decay)`: two dictionaries of tensors [p, q] or of other shapes, with the same names. Return a new dictionary: decay times the mean so far, plus 1 − decay times the new weights.
+# Beside the weights in training TRM keeps a running average of them; only that is tested. Write `average(mean, weights, decay)`: two dictionaries of tensors [p, q] or of other shapes, with the same names. Return a new one: decay times the mean so far, plus 1 − decay times the new weights.
 
 
 # %% exercise="average" points=1
@@ -193,21 +193,21 @@ assert (
 # </details>
 
 # %% [markdown] solution
-# A decay of 0.99 averages over roughly the last hundred steps. It costs one copy of the weights.
+# A decay of 0.99 averages over roughly the last hundred steps.
 
 # %% [markdown]
-# **Common mistake.** The two factors exchanged. The "average" is then almost the last weights, and nothing breaks visibly.
+# **Common mistake.** The two factors exchanged: the "average" is then almost the last weights.
 
 # %% [markdown]
 # ## Train it live: three contracts
 #
-# The same TRM, the same 4x4 puzzles, the same steps, three *training contracts*:
+# The same TRM, the same 4x4 puzzles, as many steps, three *training contracts*:
 #
-# - **deep supervision** (HRM, TRM): a step is one segment; the state is carried to the next step, cut off from its gradient;
-# - **recursive stem** ([Hakimi, 2026](https://arxiv.org/abs/2603.15641)): a step starts anew, runs 1 to 6 segments, and only the last has gradient and loss;
+# - **deep supervision** (HRM, TRM): a step is one segment; the state is carried to the next, cut off from its gradient;
+# - **recursive stem** ([Hakimi, 2026](https://arxiv.org/abs/2603.15641)): a step starts anew, runs 1 to 5 segments, and only the last has gradient and loss;
 # - **one segment**: start anew, one segment, loss.
 #
-# In each, the gradient sees one segment. **Predict** which of the three models gains from a second, a fourth, an eighth segment at test. Your average runs beside the first training.
+# The gradient always sees one segment. **Predict** which of the three gain from a second, a fourth, an eighth segment at test. Your average runs beside the first training.
 
 # %%
 from latentkit.layers import MixingConfig
@@ -227,7 +227,7 @@ cells = MixingConfig(16, d_model=32, hidden=64, token_hidden=32, init_gain=0.75)
 config = TRMConfig(tiny.vocab_size, tiny.num_classes, cells)
 puzzles = Curriculum(tiny, batch=32, low=16, high=16)
 recipe = FitConfig(
-    steps=250,
+    steps=220,
     learning_rate=5e-3,
     weight_decay=0.1,
     warmup=20,
@@ -256,7 +256,7 @@ print("your average equals latentkit's to 1e-5:", gap < 1e-5)
 
 # %%
 contracts = {
-    "recursive stem": FinalLoss(UniformPasses(1, 6), gradient_passes=1),
+    "recursive stem": FinalLoss(UniformPasses(1, 5), gradient_passes=1),
     "one segment": FinalLoss(ConstantPasses(1)),
 }
 models = {"deep supervision": trained.averaged}
@@ -275,12 +275,12 @@ plots.pass_curves(
 )
 
 # %% [markdown]
-# A model that never saw a second segment gains from one, and then loses its answers: it *overthinks*. Those that saw several go on. (One seed, seconds of training, and the stem spends more compute a step. Do not conclude yet: three seeds on larger puzzles come next.)
+# Who never saw a second segment gains from one, and then loses its answers: it *overthinks*. The others go on. (One seed, seconds of training; the stem spends more compute a step. Do not conclude yet.)
 
 # %% [markdown]
 # ## What drives it
 #
-# One part at a time, on 6x6 puzzles, two CPU-minutes a model, three seeds. Beside it TRM's own table, on 9x9. **Predict** the change that costs most.
+# One part at a time: 6x6 puzzles, two CPU-minutes a model, three seeds; beside it TRM's own table, on 9x9. **Predict** the change that costs most.
 
 # %%
 from latentkit.claims import ledger
@@ -314,18 +314,18 @@ for name, (record, arm, _) in {"TRM": (drivers, "loop", 0), **changes}.items():
 print("verdict on TRM's table:", drivers.verdict)
 
 # %% [markdown]
-# **None of the changes to TRM costs a point worth naming.** That is not what the papers report. TRM's table puts the gradient first; an [analysis of HRM by the ARC Prize](https://arcprize.org/blog/hrm-analysis), the outer loop of supervised segments.
+# **No change to TRM costs a point worth naming.** The papers say otherwise: TRM's table puts the gradient first, the [ARC Prize's analysis of HRM](https://arcprize.org/blog/hrm-analysis) the outer loop of supervised segments.
 #
-# - *Gradient.* A segment here has three updates, and the one-step gradient keeps two of them; TRM's last recursion has seven. Little is cut off, and the steps saved buy more training.
-# - *Outer loop.* A step trained on single segments, nothing carried, solves {{ claim drivers-sudoku6 one-supervision/exact@1 mean }}% in one segment. Repeated, it goes on to {{ claim drivers-sudoku6 one-supervision/exact@16 mean }}%. Nobody asked it to; and it does not overthink, as the tiny one above did. Why, we do not know.
-# - *What does cost* is HRM itself, with either gradient: two networks, six updates a segment, and therefore fewer steps in two minutes. These three we did not take apart, so do not say "two networks hurt".
+# - *Gradient.* A segment here has three updates, of which the one-step gradient keeps two; TRM's last recursion has seven. Little is cut off.
+# - *Outer loop.* A step trained on single segments solves {{ claim drivers-sudoku6 one-supervision/exact@1 mean }}% in one. Repeated, it goes on to {{ claim drivers-sudoku6 one-supervision/exact@16 mean }}%, though nobody asked it to, and does not overthink like the tiny one above. Why, we do not know.
+# - *What does cost* is HRM itself: two networks, six updates a segment and, with the full gradient, half of the steps in two minutes. We did not take these apart; "two networks hurt" is not shown.
 #
-# And look along the rows: in every one, 16 segments against 1 is the largest effect there is. What drives it is the repetition. The rest, at this scale, is detail.
+# Now look along the rows: in each, going from 1 segment to 16 gains more than any change loses. What drives it is the repetition.
 
 # %% [markdown]
 # ## Reasoning or guessing?
 #
-# [Ren and Liu (2026)](https://arxiv.org/abs/2601.10679) looked inside a trained HRM and report three things. It can fail where a **single cell is blank**. A puzzle is not solved bit by bit, but at **one critical segment**. And there are **wrong resting points**, where it stays. Their word for this is guessing. We look for each of the three.
+# [Ren and Liu (2026)](https://arxiv.org/abs/2601.10679) looked inside a trained HRM. It can fail where a **single cell is blank**; a puzzle is solved not bit by bit but at **one critical segment**; and there are **wrong resting points**, where it stays. It guesses, they say. We look for all three.
 
 # %% [markdown]
 # ### Exercise 3 · One blank
@@ -390,28 +390,28 @@ for name, model in {"HRM": hrm, "TRM": trm}.items():
 
 
 # %% [markdown]
-# Now the critical segment. If a puzzle were solved bit by bit, its count of wrong cells would walk down to 0.
+# Now the critical segment. Solved bit by bit, a puzzle's count of wrong cells would walk down to 0.
 
 # %%
-run = unroll(trm, test.tokens, 16)
+run = unroll(trm, test.tokens, 8)
 wrong = (run.predictions != test.targets).sum(-1)
 plots.critical_segment(wrong, title="Wrong cells on the way to the solution")
 
 # %% [markdown]
 # **None of the three shows in this loop.**
 #
-# - *One blank:* {{ claim guessing-sudoku6 loop/one_blank_exact@16 }}% solved, on every seed. Yet it never saw a board that was nearly full: its puzzles have about ten clues of 36.
-# - *One critical segment:* one segment before it is right, a puzzle has on average {{ claim guessing-sudoku6 loop/wrong_cells_before }} wrong cells; four or more in {{ claim guessing-sudoku6 loop/several_at_once }}% of the puzzles. Two or three large steps, rather than one leap.
-# - *Wrong resting points:* of {{ claim guessing-sudoku6 loop/failures }} failures in 1,000 puzzles, {{ claim guessing-sudoku6 loop/failures_settled }}% keep their answer over the last 8 of 32 segments. The others wander.
+# - *One blank:* {{ claim guessing-sudoku6 loop/one_blank_exact@16 }}% solved on every seed, though it never saw a nearly full board.
+# - *One critical segment:* one segment before it is right, a puzzle has on average {{ claim guessing-sudoku6 loop/wrong_cells_before }} wrong cells; four or more in {{ claim guessing-sudoku6 loop/several_at_once mean }}% of the puzzles. A few large steps, not one leap.
+# - *Wrong resting points:* of its failures ({{ claim guessing-sudoku6 loop/failures }} in 1,000), {{ claim guessing-sudoku6 loop/failures_settled mean }}% keep their answer over the last 8 of 32 segments. The others wander.
 #
-# No refutation: their model was larger, trained otherwise, on harder puzzles. But "such models guess" is a statement about a model, and here is one that does not.
+# No refutation: theirs is a larger model on harder puzzles. But "such models guess" is about a model, and here is one that does not.
 
 # %% [markdown]
 # ### Exercise 4 · Does a signal know?
 #
 # **Difficulty** ●●●○○ · **Time** 10 minutes · **Skill** ranking, pairs
 #
-# A *signal* is a number that the model can compute without the answer: how much its state still moves, its lowest confidence. How well does it tell right from wrong? Take every pair of a right and a wrong answer. The **AUC** is the share of pairs in which the right answer has the larger signal; a tie counts one half. Write `auc(signal, right)` for floats [k] and booleans [k]; return a float.
+# A *signal* is a number that needs no answer: how much the state still moves, the lowest confidence of a cell. Of all pairs of a right and a wrong answer, the **AUC** is the share in which the right one has the larger signal; a tie counts one half. Write `auc(signal, right)` for floats [k] and booleans [k]; return a float.
 
 
 # %% exercise="auc" points=3
@@ -450,22 +450,22 @@ assert auc(torch.tensor([2.0, 1.0, 1.0]), torch.tensor([True, True, False])) == 
 # </details>
 
 # %% [markdown] solution
-# 0.5 is a coin, 1 is certainty. Below 0.5 the signal points the wrong way, and choosing by it is worse than not choosing.
+# 0.5 is a coin, 1 is certainty. Below 0.5, choosing by the signal is worse than not choosing.
 
 # %% [markdown]
 # **Common mistake.** Ties as losses. A signal that says the same of every answer then gets 0 instead of 0.5.
 
 # %% [markdown]
-# From the ledger, on 6x6 after 32 segments: residual {{ claim guessing-sudoku6 loop/auc_residual }}, lowest confidence {{ claim guessing-sudoku6 loop/auc_min_confidence }}, halting value {{ claim guessing-sudoku6 loop/auc_halt }}. With a dozen failures a seed, mind the noise. Do they hold up elsewhere? We come back to this twice.
+# On 6x6, after 32 segments: residual {{ claim guessing-sudoku6 loop/auc_residual }}, lowest confidence {{ claim guessing-sudoku6 loop/auc_min_confidence }}, halting value {{ claim guessing-sudoku6 loop/auc_halt }}. With a dozen failures a seed, mind the noise; we come back to this twice.
 
 # %% [markdown]
 # ## Made to settle: EqR
 #
-# If a wrong resting point cannot be left, start again elsewhere. TRM cannot: it always starts from the same state. *Equilibrium reasoners* ([Huang, Geng and Kolter, 2026](https://arxiv.org/abs/2605.21488)) change three things in TRM:
+# Where a run is stuck, start again elsewhere. TRM cannot: it has one start. *Equilibrium reasoners* ([Huang, Geng and Kolter, 2026](https://arxiv.org/abs/2605.21488)) change three things:
 #
 # $$z \leftarrow (1-\lambda)\, z + \lambda\, f(z + y + x) + \varepsilon, \qquad \lambda = 0.95,$$
 #
-# the same for y, with small noise $\varepsilon$ (0.01) in every update, and a **random start** at every position, in training and at test.
+# the same for y; small noise $\varepsilon$ (0.01) in every update; and a **random start** at every position, in training and at test.
 
 # %% [markdown]
 # ### Exercise 5 · Damped
@@ -512,7 +512,7 @@ assert damped(lambda v: v + 4, zero, zero, zero, 1, 0.5)[1].item() == 2
 # </details>
 
 # %% [markdown] solution
-# A resting point of f stays one under damping, since there old and new are equal. Only the way to it changes.
+# A resting point of f stays one under damping: there old and new are equal.
 
 # %% [markdown]
 # **Common mistake.** λ on the old state. At 0.95 the loop then crawls, a twentieth of a step at a time.
@@ -529,7 +529,7 @@ with torch.no_grad():
 print("a segment of EqR without noise, equal to 1e-6:", gap < 1e-6)
 
 # %% [markdown]
-# **Before you move anything:** below is *one* hard puzzle from 24 random starts. If the solution were the only resting point, where would all paths end?
+# **Before you move anything:** *one* hard puzzle from 24 random starts. If the solution were the only resting point, where would all paths end?
 
 # %%
 from latentkit.widgets import latent_path, pca_paths
@@ -548,7 +548,7 @@ latent_path(
 )
 
 # %% [markdown]
-# Same weights, same puzzle; only the start differs. The right ends are at rest, up to the noise. The wrong ones are caught in a region of their own and still move: not a wrong fixed point, but a place from where the solution is not found. A signal could tell.
+# The right ends are at rest, up to the noise. The wrong ones are caught in a region of their own and still move: not a wrong fixed point, but a place from where the solution is not found. A signal could tell.
 
 # %% [markdown]
 # ### Exercise 6 · Choose
@@ -595,13 +595,13 @@ assert choose(
 # </details>
 
 # %% [markdown] solution
-# No answer is looked at. That is the difference between choosing and counting a puzzle as solved if *any* run is right.
+# Choosing is not counting: that *any* run is right helps nobody who cannot pick it.
 
 # %% [markdown]
 # **Common mistake.** One best run for all puzzles together.
 
 # %% [markdown]
-# More segments (depth) or more restarts (breadth)? Sixty puzzles, eight starts each, eight segments; your `choose` picks a run by the signal named. "By an oracle" looks at the answers: no choice can beat it. **Before you switch signals:** which will do worse than a single run?
+# More segments (depth) or more restarts (breadth)? Sixty puzzles, eight starts, eight segments; your `choose` picks by the signal named. "By an oracle" looks at the answers: the ceiling. **Before you switch signals:** which will do worse than a single run?
 
 # %%
 from latentkit.widgets import surface
@@ -609,17 +609,15 @@ from latentkit.widgets import surface
 sixty, goal = test.tokens[:60], test.targets[:60]
 torch.manual_seed(lab.seed)
 many = unroll(eqr, sixty.repeat(8, 1), 8)
-answers = many.predictions.unflatten(1, (8, 60))
+answers = many.predictions.unflatten(1, (8, 60))  # [segment, restart, puzzle, cell]
 correct = (answers == goal).all(-1)
+confidence = many.logits.softmax(-1).amax(-1).amin(-1)
 signals = {
     "by residual": -many.residuals.mean(-1).unflatten(1, (8, 60)),
-    "by lowest confidence": many.logits.softmax(-1).amax((-1)).amin(-1),
+    "by lowest confidence": confidence.unflatten(1, (8, 60)),
     "by halting value": many.halt_logits.unflatten(1, (8, 60)),
     "by an oracle": correct.float(),
 }
-signals["by lowest confidence"] = signals["by lowest confidence"].unflatten(
-    1, (8, 60)
-)
 
 
 def share(signal, segments, restarts):
@@ -644,12 +642,12 @@ surface(
 )
 
 # %% [markdown]
-# TODO-L breadth
+# Breadth pays if the choice is good; the lowest confidence comes near the oracle. The residual **turns around**: early its AUC is below one half, and it picks the *worse* runs. (Plausibly, a run that moves much is just finding the solution.) Late, when right ones rest and wrong ones wander, it is nearly perfect; late is when EqR's paper uses it. One seed, sixty puzzles.
 
 # %% [markdown]
 # ## Real puzzles: two recurrences
 #
-# Published 9x9 Sudokus. **(a) structure-free:** TRM with 81 cells instead of 36. It is told nothing: that cells in a row clash, or that digits are only names, it must learn. **(b) symmetric:** one small vector per cell *and digit*, all weights shared over cells, digits and passes; what a cell hears are sums along its row, column, box and over its own digits ([Palm et al., 2018](https://arxiv.org/abs/1711.08028) passed such messages first):
+# **(a) Structure-free:** TRM with 81 cells. That cells in a row clash, that digits are only names, it must learn. **(b) Symmetric:** one small vector per cell *and digit*, all weights shared over cells, digits and passes; a cell hears sums along its row, column, box and own digits (messages as in [Palm et al., 2018](https://arxiv.org/abs/1711.08028)):
 #
 # $$h \leftarrow \mathrm{rms}\big(h + W_2\, \mathrm{silu}(W h + V_{\text{given, blank or other}} + \textstyle\sum_k W_k\, \text{message}_k) + b\big).$$
 
@@ -711,10 +709,10 @@ assert [int(m[0, 0, 0, 0]) for m in messages(board_of_ones, 2, 3)] == [
 # </details>
 
 # %% [markdown] solution
-# Where side 3 meets side 3 an exchange of box rows and columns cannot show; the check uses 2x3 boxes.
+# On 9x9 an exchange of box rows and columns cannot show; the check uses 2x3 boxes.
 
 # %% [markdown]
-# **Common mistake.** Summing over the digits in the row message too: all digits then hear the same, and none can be told from another.
+# **Common mistake.** Summing over the digits in the row message too: then none can be told from another.
 
 # %% [markdown]
 # **Parity.** One pass, built from your messages and the trained weights:
@@ -741,7 +739,7 @@ with torch.no_grad():
 print("one pass equal to 1e-6:", gap < 1e-6)
 
 # %% [markdown]
-# **A test of symmetry.** Rename the digits, shuffle bands, rows, stacks and columns, transpose: the solution moves in just that way. If we move puzzle *and state* so, does the next state move along? TRM's state holds no digits, so there we ask whether its *answer* moves along. **Predict** both, before and after training.
+# **A test of symmetry.** Rename the digits, shuffle bands, rows, stacks and columns, transpose: the solution moves along. If we move puzzle *and state* so, does the next state? TRM's state holds no digits: there we ask whether its *answer* moves along. **Predict** both.
 
 # %% facts
 import numpy as np
@@ -786,10 +784,10 @@ for name, model, passes in (("TRM", trm9, 16), ("graph", graph, 256)):
     )
 
 # %% [markdown]
-# TRM was told nothing and has nearly learned the symmetry, from 500 puzzles and their symmetric forms, in four CPU-minutes. Three seeds, 1,000 puzzles with 43 blanks: {{ claim trm-sudoku9 trm/exact@8 }}% after 8 segments, {{ claim trm-sudoku9 trm/exact@16 }}% after 16. Extreme puzzles it never saw, and solves none. The graph had the symmetry before its first step: what it learns from one puzzle it knows of all the puzzle's forms. That is bought by building Sudoku's rows and boxes in, and it can do nothing else.
+# TRM, told nothing, has nearly learned the symmetry, from 500 puzzles and their symmetric forms. Three seeds, four CPU-minutes: {{ claim trm-sudoku9 trm/exact@8 }}% of 1,000 puzzles with 43 blanks after 8 segments, {{ claim trm-sudoku9 trm/exact@16 }}% after 16. Extreme puzzles it never saw, and solves none. The graph had the symmetry before its first step: what it learns of one puzzle it knows of all its forms. The price: rows and boxes are built in, and it can do nothing else.
 
 # %% [markdown]
-# A hard puzzle, over 256 passes. **Before you move the slider:** do digits settle one by one, as letters did in lab 02, or all at once, as on 6x6?
+# A hard puzzle, 256 passes. **Before you move the slider:** do digits settle one by one, like lab 02's letters, or in a few large steps?
 
 # %%
 from latentkit.widgets import board
@@ -822,14 +820,12 @@ plots.scaling_curves(
 )
 
 # %% [markdown]
-# One pass looks along one row, one column, one box. After 16 passes next to nothing is solved; after 256, {{ claim sudoku-graph generated/real_singles@256 }}% of the puzzles that need no guess, {{ claim sudoku-graph generated/real_hard@256 }}% of the hard and {{ claim sudoku-graph generated/real_extreme@256 }}% of the extreme ones. Training: under two CPU-minutes, on puzzles of the course's own; it never saw a published one.
-#
-# The bands count the guesses of a solver. By that count the course's own extreme puzzles are as hard as the published ones, and the model solves {{ claim sudoku-graph generated/own_extreme@256 }}% of them. Difficulty is more than a count of guesses.
+# After 16 passes next to nothing is solved; after 256, {{ claim sudoku-graph generated/real_singles@256 }}% of the puzzles that need no guess, {{ claim sudoku-graph generated/real_hard@256 }}% of the hard and {{ claim sudoku-graph generated/real_extreme@256 }}% of the extreme ones, from two CPU-minutes on the course's own puzzles. (Of its own extreme ones, which need far fewer guesses, {{ claim sudoku-graph generated/own_extreme@256 }}%.)
 
 # %% [markdown]
 # ## Knowing from inside
 #
-# Sudoku has rules, so anyone can check an answer; that is no merit of the model. What does it know *itself*? Your `auc`, first of the twenty extreme puzzles above, then of the ledger's models, where at least 20 answers were right and 20 wrong:
+# Anyone can check a Sudoku by its rules; that is no merit of the model. What does it know *itself*? Your `auc`, of the twenty extreme puzzles above; then three seeds:
 
 
 # %%
@@ -866,14 +862,14 @@ plots.signal_dots(
 
 
 # %% [markdown]
-# On the ledger's models the **lowest confidence** has an AUC of at least {{ claim sudoku-graph generated/auc_min_confidence_real_hard min }} on every seed and band. The **residual**, by which EqR's paper chooses, is as good on one seed and far worse on another.
+# The **lowest confidence** has an AUC of at least {{ claim sudoku-graph generated/auc_min_confidence_real_hard min }} on every seed and band. The **residual** is as good on one seed and far worse on another.
 #
-# On 6x6 it was the other way round: there TRM's wrong answers were confident. The graph is trained with noise, on a loss at every pass: it learned to hedge, and undecided is what wrong looks like. So a signal belongs to a model and its training. Measure it before you trust it.
+# On 6x6 it was the other way round. The graph is trained with noise and a loss at every pass: it learned to hedge, and undecided is what wrong looks like. A signal belongs to a model and its training. Measure it before you trust it.
 
 # %% [markdown]
 # ## Restarts that hold a guess
 #
-# Extreme puzzles stay undecided: the state settles, and some cells stay between two digits. `analysis/guessing.py` restarts with two guesses *held*, drawn from the model's own belief, and takes the run whose least certain cell is most certain. **This is random search wrapped around the recurrence.** The rules are never consulted, no guess is taken back.
+# Extreme puzzles stay undecided: the state settles with some cells between two digits. `analysis/guessing.py` restarts with two guesses *held*, drawn from the model's belief, and takes the run whose least certain cell is most certain. **This is random search wrapped around the recurrence.** No rule is consulted, no guess taken back.
 
 # %%
 held = ledger.load("sudoku-guessing")
@@ -888,7 +884,7 @@ plots.scaling_curves(
 )
 
 # %% [markdown]
-# Plain restarts, the best of 16 by lowest confidence: from {{ claim sudoku-guessing generated/single_hard }}% of the hard puzzles to {{ claim sudoku-guessing generated/by16_min_confidence_hard }}%, which is as many as *any* of the 16 gets right ({{ claim sudoku-guessing generated/any16_hard }}%): the choice is perfect, the runs are not. With held guesses, 64 runs: {{ claim sudoku-guessing generated/guessing64_hard }}% of the hard, {{ claim sudoku-guessing generated/guessing64_extreme }}% of the extreme ones (60 puzzles each). What the loop alone lacks is to commit, and to take back.
+# Plain restarts, best of 16 by lowest confidence: from {{ claim sudoku-guessing generated/single_hard mean }}% of the hard puzzles to {{ claim sudoku-guessing generated/by16_min_confidence_hard mean }}%, as many as *any* of the 16 gets right ({{ claim sudoku-guessing generated/any16_hard mean }}%): the choice is perfect, the runs are not. Held guesses, 64 runs, 60 puzzles a band: {{ claim sudoku-guessing generated/guessing64_hard }}% of the hard, {{ claim sudoku-guessing generated/guessing64_extreme }}% of the extreme ones. What the loop alone lacks is to commit, and to take back.
 
 # %% [markdown]
 # ## What the paper's size would cost
@@ -915,7 +911,7 @@ print(cost.in_words(estimate, "cpu"))
 # %% [markdown]
 # ## Your puzzle
 #
-# Type one in: 81 characters, row by row, a dot for a blank. (`latentkit solve` does the same in a terminal, and shows every pass.)
+# 81 characters, row by row, a dot for a blank. (`latentkit solve` in a terminal shows every pass.)
 
 # %%
 from latentkit.analysis.commands import faults, parse
@@ -953,7 +949,7 @@ print(f"lowest confidence {lowest:.3f}: {'sure' if lowest > 0.9 else 'undecided'
 # | recursions a segment | 3, gradient in the last | the same | 1, gradient in all |
 # | training | 60,000 epochs | 50,000 | two CPU-minutes |
 #
-# EqR's paper chooses restarts by the residual. **Open here:** whether two networks hurt, or only cost time; whether *sharing* weights helps at equal depth, or only lets the loop run longer (`sudoku-sharing`, registered and not finished); breadth over three seeds (`eqr-breadth-sudoku6`, likewise); how a loop could learn to commit and take back.
+# **Open here:** whether two networks hurt or only cost time; whether *sharing* helps at equal depth, or only lets the loop run longer (claim `sudoku-sharing`, not finished); breadth over three seeds (`eqr-breadth-sudoku6`, likewise); how a loop could learn to commit and take back.
 #
 # | Claim | Verdict |
 # |---|---|
@@ -971,19 +967,19 @@ print(f"lowest confidence {lowest:.3f}: {'sure' if lowest > 0.9 else 'undecided'
 # %% [markdown]
 # ## Stretch
 #
-# - Run the contracts on 6x6 (`Sudoku(2, 3)`, 950 steps, width 64). Does the recursive stem overtake deep supervision?
-# - `guessing_restarts(graph, tokens, 256, 64, guesses=1)` from `latentkit.analysis.guessing`: is one guess enough?
-# - Train the graph on hard and extreme puzzles only, after the curriculum: `latentkit.claims.real_sudoku.graph_arm`.
+# - Run the contracts on 6x6 (950 steps, width 64). Does the recursive stem overtake deep supervision?
+# - `guessing_restarts(graph, tokens, 256, 64, guesses=1)` of `latentkit.analysis.guessing`: is one guess enough?
+# - Train the graph on hard and extreme puzzles only, after a start on all: `latentkit.claims.real_sudoku.graph_arm`.
 #
 # ## Reading
 #
 # - Jolicoeur-Martineau, [Less is more: recursive reasoning with tiny networks](https://arxiv.org/abs/2510.04871), 2025: TRM and its table.
 # - ARC Prize, [The hidden drivers of HRM's performance](https://arcprize.org/blog/hrm-analysis), 2025: the outer loop matters most.
-# - Ren and Liu, [reasoning or guessing](https://arxiv.org/abs/2601.10679), 2026.
-# - Huang, Geng and Kolter, [equilibrium reasoners](https://arxiv.org/abs/2605.21488), 2026: attractors, depth and breadth.
-# - Hakimi, [the recursive stem model](https://arxiv.org/abs/2603.15641), 2026.
+# - Ren and Liu, [Are your reasoning models reasoning or guessing?](https://arxiv.org/abs/2601.10679), 2026.
+# - Huang, Geng and Kolter, [Equilibrium reasoners](https://arxiv.org/abs/2605.21488), 2026: attractors, depth and breadth.
+# - Hakimi, [Form follows function: recursive stem model](https://arxiv.org/abs/2603.15641), 2026.
 # - Palm, Paquet and Winther, [Recurrent relational networks](https://arxiv.org/abs/1711.08028), 2018: messages between cells, long before.
 #
 # ## Next
 #
-# All of this recurs along *depth*: one input, looked at again and again. Lab 06 turns to the other axis. A model that reads a text longer than its window must *remember*: working memory.
+# All of this recurs along *depth*: one input, looked at again and again. Lab 06 (planned) turns to the other axis: a text longer than the window must be *remembered*.

@@ -11,7 +11,7 @@
 #
 # {{ badge }}
 #
-# **Claim.** A looped block comes to rest. Whether it rests at the *right* answer can be told by one test that never looks at an answer: start it somewhere else, and see whether it ends at the same point.
+# **Claim.** Many looped blocks come to rest. Whether that rest can be trusted is told, in the loops of this course, by one test that never looks at an answer: start it somewhere else, and see whether it ends at the same point.
 #
 # | | |
 # |---|---|
@@ -69,7 +69,7 @@ for t in (8, 32, 128):
     print(f"{t:3} passes: {share:.1%} right, median residual {moved:.0e}")
 
 # %% [markdown]
-# (We chose the example that falls most; the shares are over 128.) The loop is at rest, and content with wrong answers. A halting rule sees nothing. Is there any sign, from inside, that this rest should not be trusted, and that the word loop's may?
+# (The example falls most; the shares are over 128.) The loop is at rest, some answers are wrong, and a halting rule would be content. Does anything inside tell that *this* rest is not to be trusted?
 
 # %% [markdown]
 # ## The idea by hand
@@ -187,7 +187,7 @@ plots.pass_curves(
 )
 
 # %% [markdown]
-# Letter after letter falls, by a steady factor a pass (a straight line on this scale), until the numbers have no more digits. The ledger, over three seeds and 128 passes: median residual {{ claim path-independence loop/residual_median }}.
+# Letter after letter falls, by a steady factor a pass, until float32 has no more digits. In the ledger, after 128 passes: median residual {{ claim path-independence loop/residual_median }}.
 
 # %% [markdown]
 # ## Does the start matter?
@@ -274,10 +274,10 @@ for name, model, batch in (
     )
 
 # %% [markdown]
-# That is the sign. The word loop has **one** resting point per word: it is a function of the input, wherever it starts (*path independence*, Anil et al. 2022). The pointer loop has many. From a random start it is little better than a coin between the two roots. Its answer was never stored in the resting point. It was computed on the way from zero, and lasts for a while.
+# That is the sign. The word loop rests where the input alone sends it (*path independence*, Anil et al. 2022). The pointer loop has many resting points, and from a random start it is little better than a coin between the two roots. Its answer is made on the way from zero, and lasts for a while.
 
 # %% [markdown]
-# **Before you move anything:** each path below is the *same* node of the same chains, from another random start. One loop sends all of them to one place. What would the picture of the other look like?
+# **Before you run this:** each path is the *same* node from another random start. What will the pictures of the two loops look like?
 
 
 # %%
@@ -301,8 +301,6 @@ latent_path(picture, right=right, title="Words: one letter, 24 starts")
 
 # %% [markdown]
 # ## Where does it rest?
-#
-# The plane of such pictures is that of most variance.
 #
 # ### Exercise 3 · The principal plane
 #
@@ -368,12 +366,12 @@ plots.state_plane(
 )
 
 # %% [markdown]
-# Six products, six clouds (two overlap in this view, which holds about half of the variance). Whatever the word, whatever the letter's place: at rest the state says which product has been reached, and little else. The dark path, letter 12 of one word, hops from cloud to cloud while the letters before it are unsettled, and then stays.
+# Six products, six clouds; two overlap in this plane, which holds about half of the variance. Letters of one product rest close together, whatever the word. The dark path, letter 12 of one word, hops about while the letters before it are unsettled.
 
 # %% [markdown]
 # ## Can it be trained?
 #
-# If the trouble is that rest depends on the start, then train *from random starts*: the answer must be reached from anywhere, so it cannot lean on zero. Two live loops on ten pointers, the same but for the start; same data, same steps. **Predict** what each does after 128 passes.
+# If rest depends on the start, train *from random starts*: then the answer must be reached from anywhere. Two live loops on ten pointers, the same but for the start. **Predict** what each does after 128 passes.
 
 # %%
 from dataclasses import replace
@@ -407,12 +405,11 @@ for name, model in (("from zero", from_zero), ("from anywhere", from_anywhere)):
 plots.pass_curves(
     live,
     ylabel="accuracy",
-    lines={"": 1.0},
     title="Trained with 2 to 6 passes, run for 128",
 )
 
 # %% [markdown]
-# Three seeds of each, from the ledger, with a first look at *growth*, which comes next:
+# Three seeds of each, from the ledger (*growth* comes next):
 
 # %% facts
 from latentkit.claims import ledger
@@ -426,12 +423,14 @@ print("path-independence:", rested.verdict)
 print("random-start-pointers:", ledger.load("random-start-pointers").verdict)
 
 # %% [markdown]
-# TEXT-AFTER-RESULTS
+# At rest, {{ claim path-independence pointers/rest_accuracy }} of the answers are right after training from zero, and {{ claim path-independence pointers-random-start/rest_accuracy }} from anywhere, for the same steps. On all twelve models both marks agree: the same answers from another start, and answers that last. (The word loops needed no cure. In their training early letters run longer than they need; that may be why.)
+#
+# A caution: a single resting point can still be a wrong one.
 
 # %% [markdown]
 # ## How firmly does it rest?
 #
-# Push the resting state a little. One pass turns a small push v into J v, where J is the derivative of f at $h^*$, a matrix of (n d) × (n d) numbers. If its largest eigenvalue is below 1 in size, every push dies in the end. **Power iteration** finds that size without ever writing J down: apply, measure, shrink back, again.
+# Push the resting state a little. One pass turns a small push v into J v, where J, (n d) × (n d), is the derivative of f at $h^*$. If its largest eigenvalue is below 1 in size, every push dies in the end. **Power iteration** finds that size without writing J down: apply, measure, shrink back, again.
 #
 # ### Exercise 4 · Power iteration
 #
@@ -487,7 +486,7 @@ assert torch.allclose(
 # **Common mistake.** Normalising each position by itself. That hides the one thing that matters here: how a push travels from early letters to late ones.
 
 # %% [markdown]
-# First a toy: 13 positions with one number each. A pass keeps half of each number and adds 0.7 of the one before. J is triangular, so its eigenvalues stand on the diagonal: all are 0.5. **Predict** the first 12 factors, and the last of 2,000. Below it, the word loop: for one word, J is small enough to write down.
+# First a toy: 13 positions, one number each. A pass keeps half of each and adds 0.7 of the one before. J is triangular, its eigenvalues stand on the diagonal: all are 0.5. **Predict** the first 12 factors, and the last of 2,000. Then the word loop, whose J, for one word, can be written down.
 
 # %% facts
 chain = 0.5 * torch.eye(13) + 0.7 * torch.diag(torch.ones(12), -1)
@@ -515,7 +514,7 @@ print(f"      your factors, first 8 {factors[:8].log().mean().exp():.2f}")
 print(f"      worst single pass     {torch.linalg.matrix_norm(J, 2):.2f}")
 
 # %% [markdown]
-# In the toy, a push is carried along the chain and grows all the way; only when it has fallen off the end does the 0.5 show. Whoever stops after 12 iterations reports an unstable map. The word loop has the same form, for letters read earlier letters: J is block-triangular. Every push dies in the end, by more than half a pass; yet one pass can nearly *double* the worst of them.
+# In the toy, a push grows as it is carried along the chain; only when it has fallen off the end does the 0.5 show. Stop after 12 iterations, and you report an unstable map. The word loop is of that form: letters read earlier letters. Every push dies in the end, yet one pass can nearly *double* the worst.
 
 # %%
 worst = {}
@@ -529,15 +528,17 @@ for n in (2, 4, 8):
     worst[f"{n} letters"] = [sizes]
 plots.pass_curves(
     worst,
-    ylabel="size of the worst push",
+    ylabel="worst push (began at 1)",
     log=True,
-    lines={"as it began": 1.0},
+    lines={"": 1.0},
     xlabel="passes after the push",
     title="A push grows before it dies, and lives longer in longer words",
 )
 
 # %% [markdown]
-# So `latentkit.analysis.growth` refuses fewer than four iterations a position: our own first estimate, with 12 iterations for 12 letters, called a stable loop unstable. It works in float64, at the fixed point. A second guard: code that opens a pass up must give the model's own states, or it raises. (Our very first analysis ran on weights that had not been loaded yet, and found "no fixed point".)
+# So `latentkit.analysis.growth` refuses fewer than four iterations a position: our own first estimate, 12 for 12 letters, called a stable loop unstable. And code that opens a pass up must give the model's own states, or it raises: our very first analysis ran on weights not yet loaded.
+#
+# Now look at the ledger's growths again. In the pointer loop trained from zero the slowest pushes hardly fade: {{ claim path-independence pointers/growth_max }} a pass.
 
 # %% [markdown]
 # ## Inside a pass
@@ -591,7 +592,7 @@ assert layer_cycle(torch.ones(3, 2, 1, 1, 4))[1].sum() == 0
 # Unit vectors, because the norms that read a state see its direction only; the stream's length grows from layer to layer.
 
 # %% [markdown]
-# **Common mistake.** Comparing layer 2 with layer 1 of the *next* pass: for a cycle of two that looks right, for three it mixes them up.
+# **Common mistake.** Comparing each layer with the one before instead of the one after: with two layers the result is the same, with three it is not.
 
 # %%
 from latentkit.analysis import layer_run
@@ -614,31 +615,27 @@ plots.pass_curves(
 )
 
 # %% [markdown]
-# TEXT-CYCLE
-
+# Trained, each layer stops moving while the two stay apart ({{ claim cyclic-layers-s3 two-layer/layer_gap }}): a cycle of two points, as Blayney et al. (2026) find in large models. But look at the control. An untrained loop has the gap too ({{ claim cyclic-layers-s3 untrained/layer_gap }}): any layer that adds something leaves the stream elsewhere. The one drawn never rests; the ledger's other two do, so the verdict is *{{ claim cyclic-layers-s3 verdict }}*. What training adds is *when*: a letter's exit pass (below) correlates with its place, {{ claim cyclic-layers-s3 two-layer/correlation@0.1 }} trained, {{ claim cyclic-layers-s3 untrained/correlation@0.1 }} untrained.
+#
+# What does each layer do? Read the answer after every layer.
 
 # %%
-def by_stage(run):
-    own = run.attention.diagonal(dim1=-2, dim2=-1).mean((2, 4))
-    before = run.attention.diagonal(offset=-1, dim1=-2, dim2=-1).mean((2, 4))
-    return torch.cat([own.flatten(1), before.flatten(1)], 1)
-
-
-rows = [
-    f"layer {layer}, head {head}: {what}"
-    for what in ("itself", "one before")
-    for layer in (1, 2)
-    for head in (1, 2)
-]
-plots.stage_map(
-    by_stage(layer_run(loop2, test.tokens[:64], passes=16)),
-    rows,
-    label="share of attention",
-    title="What each head reads, pass by pass",
+inside = layer_run(loop2, test.tokens, passes=8)
+layer_by_layer = inside.states.flatten(0, 1)  # pass 1 layer 1, pass 1 layer 2, ...
+answers = torch.stack(
+    [loop2.decode(loop2.loop_norm(h)).argmax(-1) for h in layer_by_layer]
+)
+plots.pass_map(
+    (answers == test.targets).float().mean(1),
+    range(1, 17),
+    line=lambda layers: layers,
+    line_label="one letter a layer",
+    ylabel="layers run",
+    title="Two layers, eight passes, read after every layer",
 )
 
 # %% [markdown]
-# TEXT-STAGES
+# One letter a *layer*. The paper sees the stages of an ordinary stack, repeated in every pass. Here it is one stage, the step of lab 02, twice a pass.
 
 # %% [markdown]
 # ## When to stop
@@ -711,7 +708,7 @@ print(
 print("states equal to 1e-3: ", bool((mine - theirs.states[-1]).abs().max() < 1e-3))
 
 # %% [markdown]
-# Three rules, each with a looser and a tighter setting: the state's relative step; the KL divergence between successive outputs; the same answer several times in a row.
+# Three rules, looser to tighter: the state's relative step; the KL divergence of successive outputs; the same answer several times.
 
 # %%
 settings = {
@@ -751,12 +748,14 @@ for arm in ("loop", "two-layer"):
 print("verdict:", exits.verdict)
 
 # %% [markdown]
-# TEXT-EXIT
+# At 0.1 accuracy stays within 0.2 points, and late letters get more passes, on every seed. The bar of 9 passes is met by two one-block seeds of three: *{{ claim token-exit-s3 verdict }}*. At 0.3 the one-block loop is still right; two of three two-layer loops are not. A threshold does not carry over.
+#
+# **What is saved?** Against 16 passes {{ claim token-exit-s3 loop/saving_of_longest@0.1 }}; against the *smallest* fixed number that suffices, {{ claim token-exit-s3 loop/smallest_depth }}, only {{ claim token-exit-s3 loop/saving_of_smallest@0.1 }}; with two layers {{ claim token-exit-s3 two-layer/saving_of_smallest@0.1 }}. A whole word, run until its last letter stops, takes {{ claim token-exit-s3 loop/passes_whole_word@0.1 }} passes: more than the fixed number.
 
 # %% [markdown]
 # ## Break it
 #
-# Does rest mean right? Every loop of labs 02 and 03 that the ledger knows, at its last pass: how much it still moves, against how often it is right. **Predict:** do the points lie on a line?
+# Loops of labs 02 and 03 after their last pass (word loops on 32 letters). **Predict:** the less they move, the more they are right?
 
 # %%
 ablations, a5 = ledger.load("loop-ablations-s3"), ledger.load("loop-a5")
@@ -785,19 +784,17 @@ plots.rest_scatter(
 )
 
 # %% [markdown]
-# TEXT-BREAK
+# No. Without ALiBi, one seed moves as little as the full recipe's slowest, and is wrong on a third of the letters. Pointers rest, wrong on a tenth. Without a norm in the loop nothing changes. Only the other direction holds here: what still moves much, as A5 does, is not right. **Convergence is not correctness.**
 
 # %% [markdown]
 # ## What the papers leave open
 #
 # | The papers differ about, or leave open | We chose | Effect measured |
 # |---|---|---|
-# | start: zeros, random, or the input | zeros; random in the remedy | large: above |
-# | a random start's size | standard normal | none looked for |
-# | distances between layers: of states or of directions | directions | not compared |
-# | control for "layers settle apart" | an untrained block | above |
-# | halting threshold | 0.1, fixed before the run | above, 0.03 to 0.5 |
-# | halting in training | none: the rule is added afterwards | lab 04 trains it |
+# | start in training: zeros or random | both | large: above |
+# | a control for "layers settle apart" | an untrained block | above |
+# | threshold of a halting rule | 0.1, fixed before the run | above |
+# | halting in training | none, added afterwards | lab 04 trains it |
 #
 # | Claim | Verdict |
 # |---|---|
@@ -814,17 +811,17 @@ plots.rest_scatter(
 # %% [markdown]
 # ## Stretch
 #
-# - Start the word loop from states ten and a hundred times as large. When does it stop finding its way back? (`random_start` has a `scale`.)
+# - Start the word loop from states ten and a hundred times as large (`random_start` has a `scale`). Does it find its way back?
 # - Train the sixteen-pointer loop from random starts. Does it keep its answers?
-# - Second-order halting: stop where the *change of the step* is small. Does it beat the relative step here?
+# - Take away ALiBi (lab 02) and train. Does the loop that rests at wrong answers pass the test of two starts?
 #
 # ## Reading
 #
-# - Bai, Kolter and Koltun, [Deep equilibrium models](https://arxiv.org/abs/1909.01377), 2019: go to the fixed point directly.
+# - Bai et al., [Deep equilibrium models](https://arxiv.org/abs/1909.01377), 2019: straight to the fixed point.
 # - Anil et al., [Path independent equilibrium models](https://arxiv.org/abs/2211.09961), 2022: the test of this lab.
-# - Geiping et al., [Latent reasoning](https://arxiv.org/abs/2502.05171), 2025: random starts in training, and halting per token, at 3.5 billion parameters.
+# - Geiping et al., [Latent reasoning](https://arxiv.org/abs/2502.05171), 2025: random starts in training, halting per token.
 # - Blayney et al., [A mechanistic analysis of looped reasoning language models](https://arxiv.org/abs/2604.11791), 2026: cycles, and stages that repeat.
 #
 # ## Next
 #
-# One loop runs at one pace. Lab 04 nests two: a fast one that comes to rest again and again, and a slow one that moves its target. It learns when to stop, and it solves Sudoku.
+# One loop runs at one pace. Lab 04 nests two: a fast one that comes to rest again and again, and a slow one that moves its target.
