@@ -642,7 +642,7 @@ surface(
 )
 
 # %% [markdown]
-# Breadth pays if the choice is good; the lowest confidence comes near the oracle. The residual **turns around**: early its AUC is below one half, and it picks the *worse* runs. (Plausibly, a run that moves much is just finding the solution.) Late, when right ones rest and wrong ones wander, it is nearly perfect; late is when EqR's paper uses it. One seed, sixty puzzles.
+# Breadth pays if the choice is good; the lowest confidence comes near the oracle. The residual **turns around**: early its AUC is below one half, and it picks the *worse* runs. (Plausibly, a run that moves much is just finding the solution.) Late, when right ones rest and wrong ones wander, it is nearly perfect; late is when EqR's paper uses it. And at equal price, here, depth beats breadth. (One seed, sixty puzzles.)
 
 # %% [markdown]
 # ## Real puzzles: two recurrences
