@@ -53,11 +53,11 @@ floors: ## the fast tests under the lowest versions that pyproject.toml allows, 
 	$(FLOORS)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(FLOORS)/bin/python -m pytest -q -W default --ignore=tests/browser --ignore=tests/book $(ARGS)
 
-bench: $(READY) ## time a training step against other packages, in an environment of its own; writes data/benchmarks/
+bench: $(READY) ## time our models against other packages, in an environment of their own; writes data/benchmarks/
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
 	$(BENCH)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BENCH)/bin/python benchmarks/run.py $(ARGS)
+	for script in benchmarks/*.py; do $(BENCH)/bin/python $$script || exit 1; done
 
 clean: ## remove what was built (the environment stays; rm -r .venv for that too)
 	rm -rf book/_build dist .reports .pytest_cache .mypy_cache .ruff_cache .hypothesis $(FLOORS) $(BENCH)

@@ -17,6 +17,7 @@ from latentkit.models import SudokuGraph
 from latentkit.recurrence import DepthRecurrent
 from latentkit.tasks.maze import valid_shortest
 from latentkit.tasks.puzzles import BOARDS, PuzzleSet
+from latentkit.tasks.sudoku_generator import bands_of
 from latentkit.tasks.sudoku_solver import solve
 from latentkit.training.checkpoint import load_weights
 
@@ -124,7 +125,7 @@ def with_bands(puzzles: PuzzleSet, mazes: bool = False, enough: int | None = Non
     """The puzzles with a band each, and where the bands come from: the file's column if it says one for every puzzle.
 
     Else mazes are sorted by the cells on their path ("short": at most the side, "medium": at most twice the side,
-    "long"), Sudokus by the guesses of our own solver ("singles": none, "medium": 1, "hard": 2 to 10, "extreme").
+    "long"), Sudokus by the guesses of our own solver, as our own puzzles are (`sudoku_generator.BAND_FROM`).
     With `enough` guesses are counted only until each band has so many puzzles; the rest is left out.
     """
     if (puzzles.band != "").all():
@@ -132,19 +133,16 @@ def with_bands(puzzles: PuzzleSet, mazes: bool = False, enough: int | None = Non
     if mazes:
         side = round(puzzles.tokens.shape[1] ** 0.5)
         cells = puzzles.targets.sum(1).numpy()
-        return replace(puzzles, band=_sorted(cells, {"short": side, "medium": 2 * side}, "long")), "cells on the path"
+        band = np.array(["short", "medium", "long"])[np.searchsorted([side, 2 * side], cells)]
+        return replace(puzzles, band=band), "cells on the path"
     board, bands = BOARDS[puzzles.tokens.shape[1]], np.array([], str)
     while len(bands) < len(puzzles):
         part = puzzles.tokens[len(bands) : len(bands) + 4 * _BLOCK].numpy()
         guesses = solve(part, board, limit=1).guesses
-        bands = np.concatenate([bands, _sorted(guesses, {"singles": 0, "medium": 1, "hard": 10}, "extreme")])
+        bands = np.concatenate([bands, bands_of(guesses)])
         if enough and len(counts := np.unique(bands, return_counts=True)[1]) == 4 and counts.min() >= enough:
             break
     return replace(puzzles[: len(bands)], band=bands), "guesses of our own solver"
-
-
-def _sorted(measure: np.ndarray, most: dict[str, int], beyond: str) -> np.ndarray:
-    return np.array([*most, beyond])[np.searchsorted(list(most.values()), measure)]
 
 
 def first_of_each_band(puzzles: PuzzleSet, limit: int) -> PuzzleSet:

@@ -8,7 +8,7 @@ from latentkit.claims import depth_wall, drivers, fixed_points, looping, puzzles
 from latentkit.claims.experiment import Claim
 
 MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku)
-PENDING = {"eqr-breadth-sudoku6", "sudoku-sharing"}
+PENDING = {"ablations-sudoku6", "eqr-breadth-sudoku6", "sudoku-published", "sudoku-sharing"}
 """Registered and not run to the end yet: they have no entry in the ledger, and no lab quotes them."""
 REGISTRY: dict[str, Claim] = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 

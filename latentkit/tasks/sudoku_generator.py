@@ -162,6 +162,11 @@ BAND_FROM = {"singles": 0, "medium": 1, "hard": 3, "extreme": 8}
 """Fewest guesses of each band of our 9x9 puzzles. The hardest published ones take many more."""
 
 
+def bands_of(guesses: np.ndarray) -> np.ndarray:
+    """The band of each puzzle, from the guesses that our solver needed."""
+    return np.array([*BAND_FROM])[np.searchsorted([*BAND_FROM.values()], guesses, side="right") - 1]
+
+
 def make_9x9(
     generator: np.random.Generator,
     drawn: int = 70_000,
@@ -244,7 +249,7 @@ def _rows(
     """The rows of a file, the first `train` of them for training; guesses are one count unless they are given."""
     if guesses is None:
         guesses = solve(puzzles, board, 1).guesses.astype(float)
-    bands = np.array([*BAND_FROM])[np.searchsorted([*BAND_FROM.values()], guesses, side="right") - 1]
+    bands = bands_of(guesses)
     return [
         {
             "split": "train" if i < train else "test",

@@ -115,7 +115,7 @@ def in_words(cost: Cost, device: str) -> str:
     """Three lines for the command line."""
     state, activations = _bytes(cost.state_bytes), _bytes(cost.activation_bytes)
     total = cost.flops * cost.steps
-    h100 = f"; {_time(total / (H100_FLOPS / 2))} on an H100 at half its peak" if total > 1e15 else ""
+    h100 = f"; {_time(total / (H100_FLOPS / 2))} on an H100 at half its bfloat16 peak" if total > 1e15 else ""
     return "\n".join(
         [
             f"  memory  {_bytes(cost.bytes)}: {state} for weights, gradients, optimiser and average, "

@@ -53,7 +53,7 @@ def test_in_words():
         "  memory  27.1 GiB: 80 MiB for weights, gradients, optimiser and average, 27.0 GiB for the backward pass",
         "  FLOPs   33 TFLOP a step, 2.38 EFLOP in all (matrix products, counted by torch)",
         "  time    60 minutes for 72,000 steps on cuda (one step of 460 examples, timed); "
-        "80.1 minutes on an H100 at half its peak",
+        "80.1 minutes on an H100 at half its bfloat16 peak",
     ]
     slow, small = dataclasses.replace(cost, seconds=800.0), dataclasses.replace(cost, steps=1, flops=3e6)
     assert "667 days for" in in_words(slow, "cpu")
