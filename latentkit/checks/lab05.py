@@ -1,7 +1,7 @@
 """Checks of lab 05: TRM's recursion, what runs beside a training, and what tells a right answer from a wrong one."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -72,36 +72,6 @@ def _update(old: list, inputs: list, mixing: list, damping: float) -> list:
             ]
         )
     return new
-
-
-def average(mean: Mapping[str, Tensor], weights: Mapping[str, Tensor], decay: float) -> dict[str, Tensor]:
-    """Exponential moving average of weights, one step on: decay mean + (1 - decay) weights."""
-    return {name: decay * mean[name] + (1 - decay) * weights[name] for name in mean}
-
-
-def _check_average(answer: Callable) -> None:
-    for rows, cols in shapes(2, low=2, high=6):
-        generator = rng(cols)
-        history = [
-            {"weight": torch.randn(rows, cols, generator=generator), "bias": torch.randn(cols, generator=generator)}
-            for _ in range(4)
-        ]
-        for decay in (0.9, 0.25):
-            # The sum written out: the k-th newest of m weights counts (1 - decay) decay^k, the first one the rest.
-            m = len(history) - 1
-            counts = [decay**m] + [(1 - decay) * decay ** (m - i) for i in range(1, m + 1)]
-            expected = {
-                name: torch.stack([c * w[name] for c, w in zip(counts, history, strict=True)]).sum(0)
-                for name in history[0]
-            }
-            mean = {name: tensor.clone() for name, tensor in history[0].items()}
-            before = {name: tensor.clone() for name, tensor in history[1].items()}
-            for weights in history[1:]:
-                mean = answer(mean, weights, decay)
-                if not isinstance(mean, Mapping) or mean.keys() != expected.keys():
-                    break
-            compare(expected, mean, name="average, after 3 steps", inputs={"decay": decay})
-            compare(before, history[1], name="the weights, which must stay as they are")
 
 
 def one_blank(tokens: Tensor, targets: Tensor, cell: Tensor) -> Tensor:
@@ -217,7 +187,6 @@ def _check_messages(answer: Callable) -> None:
 
 EXERCISES = {
     "recursion": Exercise(recursion, _check_recursion),
-    "average": Exercise(average, _check_average),
     "one_blank": Exercise(one_blank, _check_one_blank),
     "auc": Exercise(auc, _check_auc),
     "damped": Exercise(damped, _check_damped),

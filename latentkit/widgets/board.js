@@ -72,7 +72,7 @@ function mount(root, view, pass, moved) {
     ...(maze ? [key("lk-is-right", "on the path", "●")] : [key("lk-is-given", "given", "5")]),
     ...(judged && !maze ? [key("lk-is-right", "right", "5")] : []),
     key("lk-is-bad", judged ? (maze ? "wrong (○ missed)" : "wrong") : "contradicts the puzzle"),
-    key("lk-is-changed", "changed in this pass"),
+    key("lk-is-changed", "changed since the frame before"),
     key("lk-is-unsure", "small, pale: unsure", maze ? "●" : "5"),
   );
 

@@ -83,7 +83,7 @@ function mount(root, view, value, moved) {
     draw();
     moved(band);
   });
-  const choice = h("label", { class: "lk-choice" }, "Band: ", select);
+  const choice = h("label", { class: "lk-choice" }, "Shown: ", select);
   choice.hidden = names.length === 1;
   const legend = h(
     "p",

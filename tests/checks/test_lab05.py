@@ -34,13 +34,6 @@ def _damped(old, new, only_y=False, from_start=False):
     return answer
 
 
-def _in_place(mean, weights, decay):
-    for name in mean:
-        weights[name] *= 1 - decay
-        weights[name] += decay * mean[name]
-    return dict(weights)
-
-
 def _messages(box=None, digits=False, no_triads=False, exclude_self=False, turned=False):
     def answer(h, box_rows, box_cols):
         rows, columns, boxes, cells, row_triads, column_triads = lab05.messages(h, box_rows, box_cols)
@@ -68,13 +61,6 @@ MUTANTS = {
         "z forgets itself": _recursion(forgets=True),
         "n + 1 updates of z": _recursion(extra=1),
         "z and y swapped": _recursion(swap=True),
-    },
-    "average": {
-        "decay on the new weights": lambda m, w, d: {k: (1 - d) * m[k] + d * w[k] for k in m},
-        "plain mean of the two": lambda m, w, d: {k: (m[k] + w[k]) / 2 for k in m},
-        "not normalised": lambda m, w, d: {k: d * m[k] + w[k] for k in m},
-        "first tensor only": lambda m, w, d: {k: d * m[k] + (1 - d) * w[k] if k == "weight" else m[k] for k in m},
-        "the weights changed in place": _in_place,
     },
     "one_blank": {
         "classes for digits": lambda t, y, c: y.scatter(1, c[:, None], 0),
