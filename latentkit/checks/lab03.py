@@ -34,7 +34,7 @@ def _check_rest(answer: Callable) -> None:
         # Far from rest at one position only, and of unequal lengths: a mean, or an absolute distance, stops elsewhere.
         start = torch.linalg.solve(torch.eye(d) - matrix, offset).expand(b, n, d).clone()
         start[-1, -1] += 50 * torch.randn(d, generator=generator)
-        for tolerance, most in ((1e-2, 100), (1e-4, 100), (1e-4, 3), (10.0, 100)):
+        for tolerance, most in ((1e-2, 100), (1e-4, 100), (1e-4, 3), (0.5, 100), (1.0, 100), (10.0, 100)):
             expected, passes = start.double(), 0
             while passes < most:
                 before, expected = expected, expected @ matrix.double().T + offset.double()

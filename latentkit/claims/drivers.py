@@ -26,7 +26,7 @@ from latentkit.recurrence import DepthRecurrent
 from latentkit.tasks import Batch
 
 # Steps in two CPU minutes, as in `puzzles.STEPS`.
-STEPS_OF = {"one-step": 1200, "n=1": 1300, "n=5": 530, "n=5, one-step": 950, "EqR": 850}
+STEPS_OF = {"one-step": 1200, "n=1": 1300, "n=5": 530, "n=5-one-step": 950, "EqR": 850}
 
 
 def _driver_arms(budget: Budget) -> Sequence[Arm]:
@@ -54,12 +54,12 @@ def _ablation_arms(budget: Budget) -> Sequence[Arm]:
         arm("no-halting", halting=None),
         arm("n=1", replace(TRM6, n=1)),
         arm("n=5", replace(TRM6, n=5)),
-        arm("n=5, one-step", replace(TRM6, n=5), gradient_updates=2),  # four of six updates without gradient
+        arm("n=5-one-step", replace(TRM6, n=5), gradient_updates=2),  # four of six updates without gradient
     ]
 
 
 def _judge_ablations(results: Results) -> Verdict:
-    spared = [abs(cost_of(results, arm)) < 15 for arm in results if arm not in ("loop", "n=5, one-step")]
+    spared = [abs(cost_of(results, arm)) < 15 for arm in results if arm not in ("loop", "n=5-one-step")]
     return "reproduced" if all(spared) else "partly" if any(spared) else "not reproduced"
 
 
@@ -162,6 +162,7 @@ def measure_breadth(model: nn.Module, arm: Arm) -> Metrics:
             # Agreement is between all restarts, so that it has no curve over fewer.
             chosen = [select(first(found, k), name) for k in (BREADTHS if name != "agreement" else BREADTHS[-1:])]
             metrics[f"by_{name}@{depth}"] = [_percent((c == batch.targets).all(-1)) for c in chosen]
+            metrics[f"by16_{name}@{depth}"] = metrics[f"by_{name}@{depth}"][-1]
             if 20 <= int(right.sum()) <= right.numel() - 20:
                 metrics[f"auc_{name}@{depth}"] = round(auc(found.signals[name].flatten(), right.flatten()), 3)
     return metrics

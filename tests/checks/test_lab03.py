@@ -118,6 +118,7 @@ MUTANTS = {
     "rest": {
         "mean over positions": _rest(lambda h, before: _relative(before, h).mean()),
         "absolute distance": _rest(lambda h, before: (h - before).norm(dim=-1).max()),
+        "relative to the old length": _rest(lambda h, before: ((h - before).norm(dim=-1) / before.norm(dim=-1)).max()),
         "all positions as one vector": _rest(lambda h, before: (h - before).norm() / h.norm()),
         "state before the last pass": _rest(late=True),
         "last pass not counted": _rest(one_less=True),

@@ -89,13 +89,13 @@ def test_drivers_sudoku6(costs, verdict):
 @pytest.mark.parametrize(
     ("costs", "verdict"),
     [
-        ({"n=5, one-step": 5}, "reproduced"),
+        ({"n=5-one-step": 5}, "reproduced"),
         ({"n=5": 80}, "partly"),
         (dict.fromkeys(("two-networks", "no-halting", "n=1", "n=5"), 50), "not reproduced"),
     ],
 )
 def test_ablations_sudoku6(costs, verdict):
-    at4 = dict.fromkeys(("loop", "two-networks", "no-halting", "n=1", "n=5", "n=5, one-step"), 95)
+    at4 = dict.fromkeys(("loop", "two-networks", "no-halting", "n=1", "n=5", "n=5-one-step"), 95)
     assert judged("ablations-sudoku6", {arm: [{"exact@4": at}] for arm, at in {**at4, **costs}.items()}) == verdict
 
 
