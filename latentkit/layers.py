@@ -10,18 +10,24 @@ Dimension legend, here and in every model:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+Positions = Literal["nope", "rope", "alibi", "hard-alibi"]
+_ADDED = {"added": True}  # later than what is shipped: see `latentkit.training.checkpoint.config_to_json`
+
 
 @dataclass(frozen=True)
 class BlockConfig:
     """One pre-norm transformer block.
+
+    How it learns of order is the sum of what is switched on: `relative_clip`, `alibi`, `rotary`, `window_heads`. With
+    none of them only the causal mask tells positions apart. `with_positions` knows the papers' choices by name.
 
     Attributes:
         d_model: width d of the residual stream.
@@ -30,8 +36,11 @@ class BlockConfig:
         causal: position i attends to positions <= i only.
         relative_clip: learned bias per head for the distances 0..clip, farther ones share the last; 0 switches it off.
             Left and right are alike: a block that is not causal cannot tell them apart by it.
-        alibi: adds a learned linear penalty on distance, -softplus(slope) * (i - j) (Press et al. 2022, with the slope
-            learned). Lab 02 measures what happens without it.
+        alibi: adds a linear penalty on distance, -softplus(slope) * (i - j), with a learned slope a head. It is not the
+            ALiBi of Press et al. 2022: theirs fixes another slope for every head, 1/2 to 1/256 with eight of them; ours
+            all start at softplus(-0.5) = 0.47. Lab 02 measures what happens without it.
+        rotary: turn queries and keys by their position (RoPE, Su et al. 2021); needs an even d/h.
+        window_heads: head i = 1..k of the first k sees only the last i positions, its own among them; 0 for none.
     """
 
     d_model: int = 64
@@ -40,6 +49,31 @@ class BlockConfig:
     causal: bool = True
     relative_clip: int = 8
     alibi: bool = True
+    rotary: bool = field(default=False, metadata=_ADDED)
+    window_heads: int = field(default=0, metadata=_ADDED)
+
+    @classmethod
+    def with_positions(cls, positions: Positions, *, num_heads: int = 2, **sizes: Any) -> "BlockConfig":
+        """A causal block with one of the kinds of positions that Jelassi et al. 2024 compare, by their names.
+
+            nope         none at all (Kazemnejad et al. 2023)
+            rope         rotary
+            alibi        a linear penalty on distance; slopes learned, from one start (see `BlockConfig`), not Press's
+            hard-alibi   half of the heads see only their last 1, 2, 3, ... tokens; the other half is nope
+
+        Raises:
+            ValueError: another name.
+        """
+        if positions not in get_args(Positions):
+            raise ValueError(f"positions={positions!r}; choose one of {', '.join(get_args(Positions))}")
+        return cls(
+            num_heads=num_heads,
+            relative_clip=0,
+            alibi=positions == "alibi",
+            rotary=positions == "rope",
+            window_heads=num_heads // 2 if positions == "hard-alibi" else 0,
+            **sizes,
+        )
 
     def __post_init__(self) -> None:
         if self.d_model < 1 or self.num_heads < 1 or self.d_model % self.num_heads:
@@ -50,6 +84,16 @@ class BlockConfig:
         if self.mlp_ratio < 1 or self.relative_clip < 0:
             raise ValueError(
                 f"need mlp_ratio >= 1 and relative_clip >= 0, got {self.mlp_ratio} and {self.relative_clip}"
+            )
+        if self.rotary and self.d_model // self.num_heads % 2:
+            raise ValueError(
+                f"rotary=True with {self.d_model // self.num_heads} channels a head; it turns pairs of channels, so "
+                "that d_model / num_heads must be even"
+            )
+        if not 0 <= self.window_heads <= self.num_heads or (self.window_heads and not self.causal):
+            raise ValueError(
+                f"window_heads={self.window_heads} of num_heads={self.num_heads}, causal={self.causal}; need 0 to "
+                "num_heads of them, and causal=True where there are any"
             )
 
 
@@ -76,13 +120,15 @@ class PositionBias(nn.Module):
         device = self.here.device
         i = torch.arange(n, device=device)
         distance = i[:, None] - i[None, :]
-        bias = torch.zeros(config.num_heads, n, n, device=device)
+        bias = torch.zeros(config.num_heads, n, n, device=device, dtype=self.here.dtype)
         if config.relative_clip:
             bias = bias + self.relative[:, distance.abs().clamp(max=config.relative_clip)]
         if config.alibi:
             bias = bias - F.softplus(self.slope) * distance.abs()
         if config.causal:
             bias = bias.masked_fill(distance < 0, -math.inf)
+        for head in range(config.window_heads):
+            bias[head] = bias[head].masked_fill(distance > head, -math.inf)
         return bias
 
 
@@ -119,11 +165,23 @@ class Block(nn.Module):
         self.norm1, self.norm2 = nn.RMSNorm(d), nn.RMSNorm(d)
         self.attention = Attention(config)
         self.bias = PositionBias(config)
+        self.rotary_width = d // config.num_heads if config.rotary else 0
         self.mlp = nn.Sequential(nn.Linear(d, config.mlp_ratio * d), nn.GELU(), nn.Linear(config.mlp_ratio * d, d))
 
-    def forward(self, x: Float[Tensor, "b n d"], bias: Float[Tensor, "h n n"] | None) -> Float[Tensor, "b n d"]:
-        """One layer; `bias` is `self.bias(n)`."""
-        x = x + self.attention(self.norm1(x), bias)
+    def rotation(self, n: int) -> Float[Tensor, "2 n w"] | None:
+        """The turns of rotary positions for n positions, or None without them; the same in all blocks of one shape."""
+        device = self.norm1.weight.device
+        return rotation_table(n, self.rotary_width).to(device) if self.rotary_width else None
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        bias: Float[Tensor, "h n n"] | None,
+        rotation: Float[Tensor, "2 n w"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """One layer; `bias` is `self.bias(n)`, `rotation` is `self.rotation(n)`, made here where it is not given."""
+        rotation = self.rotation(x.shape[1]) if rotation is None else rotation
+        x = x + self.attention(self.norm1(x), bias, rotation)
         return x + self.mlp(self.norm2(x))
 
 

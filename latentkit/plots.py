@@ -185,6 +185,7 @@ def pass_curves(
     lines: Mapping[str, float] | None = None,
     trained_to: int | None = None,
     ylim: tuple[float, float] | None = None,
+    log_x: bool = False,
     title: str = "",
 ) -> Figure:
     """Anything by pass: by label, one curve a run; the line is their mean (geometric if `log`), the band their range.
@@ -195,6 +196,7 @@ def pass_curves(
         lines: by label, levels to draw across.
         trained_to: the most passes in training, drawn as the edge of a shaded region.
         ylim: ends of the vertical axis, where those of the data would mislead.
+        log_x: passes on a scale of powers of two.
     """
     figure, axes = plt.subplots(figsize=(7.2, 3.2))
     if trained_to is not None:
@@ -214,7 +216,11 @@ def pass_curves(
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
     if ylim is not None:  # None would freeze the limits as they are
         axes.set_ylim(ylim)
-    axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
+    if log_x:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -294,7 +300,7 @@ def cost_bars(
             difference of the means; a dot for each seed of the changed one; the shaded band is the recipe's own range.
         papers: by change, the paper's cost in points; None where it has none.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.42 * len(ours) + 1.2), sharey=True, width_ratios=(3, 2))
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.42 * len(ours) + 1.2), sharex=True, sharey=True)
     for row, (base, changed) in enumerate(ours.values()):
         mean = float(np.mean(base))
         cost = mean - np.array(changed, dtype=float)
@@ -367,6 +373,64 @@ def scaling_curves(
     axes.set_xticks(x, [str(value) for value in x])
     axes.minorticks_off()
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def length_curves(
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    lengths: Sequence[int],
+    *,
+    chance: float | None = None,
+    trained_to: int | None = None,
+    xlabel: str = "tokens in the sequence",
+    ylabel: str = "recall",
+    title: str = "",
+) -> Figure:
+    """Shares by length, on a doubling scale: by label, one curve a seed; the line is their mean, the band their range.
+
+    Args:
+        chance: drawn as a dotted line.
+        trained_to: the longest length seen in training; drawn as the edge of a shaded region.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 3.2))
+    for i, (label, seeds) in enumerate(curves.items()):
+        values, colour = np.array(seeds, dtype=float), CYCLE[i % len(CYCLE)]
+        axes.fill_between(lengths, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        axes.plot(lengths, values.mean(0), color=colour, label=label, marker="osD^vP*"[i % 7], markersize=4.5)
+    axes.set_xscale("log", base=2)
+    if trained_to is not None:
+        axes.axvspan(lengths[0] / 1.3, trained_to, color="#f3f4f6", zorder=0)
+        axes.annotate("seen in training", (0.01, 0.5), xycoords="axes fraction", color=GREY, fontsize=9)
+    if chance is not None:
+        axes.axhline(chance, color=GREY, linestyle=":", linewidth=1.4)
+        axes.annotate("chance", (0.4, chance), xycoords=("axes fraction", "data"), va="top", color=GREY, fontsize=9)
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(-0.03, 1.04), title=title)
+    axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
+    axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
+    axes.minorticks_off()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def capacity_panels(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], sizes: Mapping[str, Sequence[int]], *, title: str = ""
+) -> Figure:
+    """Recall by the number of pairs, a panel a kind of keys, a curve a rule; the last rule is drawn as a ceiling."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(7.6, 3.0), sharey=True)
+    for axis, (name, rules) in zip(axes, panels.items(), strict=True):
+        places = range(len(sizes[name]))
+        for i, (rule, recall) in enumerate(rules.items()):
+            last = i == len(rules) - 1
+            style = {"color": GREY, "linestyle": "--"} if last else {"color": CYCLE[i], "marker": "osD^vP*"[i % 7]}
+            axis.plot(places, recall, label=rule if axis is axes[0] else None, markersize=4.5, **style)
+        axis.set_xticks(places, [str(n) for n in sizes[name]])
+        axis.set(xlabel="keys", ylim=(-0.03, 1.06))
+        axis.set_title(name, fontweight="normal", fontsize=10)
+    axes[0].set_ylabel("recall")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -467,4 +531,49 @@ def halting_scatter(
         axes.set_yticks([*axes.get_yticks(), never], [*map(str, ticks[:: max(1, len(ticks) // 8)]), "never"])
     axes.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_figure
+def recovered_bits(
+    lengths: Sequence[int],
+    curves: Mapping[str, Sequence[Sequence[float]]],
+    most: Mapping[str, Mapping[int, Sequence[float]]],
+    *,
+    letters: int,
+    trained_to: int | None = None,
+    title: str = "",
+) -> Figure:
+    """Bits of a random string said again: left by its length, right the most of them by the numbers in the state.
+
+    Args:
+        lengths: letters in the string.
+        curves: bits by label, one curve a seed; the dashed line is all there are, n log2 V.
+        most: by kind of model, for each number of numbers in its state, the most bits at any length, one a seed.
+        letters: size V of the alphabet.
+        trained_to: the longest string in training.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.8), width_ratios=(1.25, 1))
+    all_bits = np.array(lengths) * np.log2(letters)
+    left.plot(lengths, all_bits, "--", color=INK, linewidth=1.4, label=r"all: $n\,\log_2 V$")
+    for i, (label, seeds) in enumerate(curves.items()):
+        values, colour = np.array(seeds, dtype=float), CYCLE[i % len(CYCLE)]
+        left.fill_between(lengths, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        left.plot(lengths, values.mean(0), color=colour, label=label, marker="osD^vP*"[i % 7], markersize=4.5)
+    if trained_to is not None:
+        left.axvspan(0, trained_to, color="#f3f4f6", zorder=0)
+    # A model that is sure of wrong letters goes far below zero: that it does is all there is to see.
+    left.set(xlabel="letters in the string", ylabel="bits", xlim=(0, lengths[-1] + 1), ylim=(-12, 1.04 * all_bits[-1]))
+    left.set_title(title)
+    left.legend(fontsize=8.5, loc="upper left")
+    for i, (label, points) in enumerate(most.items()):
+        colour = CYCLE[(1 + 3 * i) % len(CYCLE)]
+        sizes = sorted(points)
+        right.plot(sizes, [np.mean(points[s]) for s in sizes], color=colour, label=label)
+        for size in sizes:
+            right.plot([size] * len(points[size]), points[size], "o", color=colour, markersize=4.5)
+    sizes = sorted({size for points in most.values() for size in points})
+    right.plot(sizes, [32 * size for size in sizes], ":", color=INK, linewidth=1.4, label="32 bits a number")
+    right.set(xlabel="numbers in the state", title="most bits at any length", xscale="log", yscale="log")
+    right.legend(fontsize=8.5)
     return figure

@@ -332,3 +332,85 @@ def test_count_parameters_counts_what_is_trained():
     assert count_parameters(layer) == 8
     layer.bias.requires_grad_(False)
     assert count_parameters(layer) == 6
+
+
+# -- positions by name
+
+
+def test_the_four_kinds_of_positions(learners_view):
+    kinds = {
+        kind: BlockConfig.with_positions(kind, num_heads=4, d_model=16)
+        for kind in ("nope", "rope", "alibi", "hard-alibi")
+    }
+    assert all(config.relative_clip == 0 and config.causal for config in kinds.values())
+    switched_on = {kind: (config.alibi, config.rotary, config.window_heads) for kind, config in kinds.items()}
+    assert switched_on == {
+        "nope": (False, False, 0),
+        "rope": (False, True, 0),
+        "alibi": (True, False, 0),
+        "hard-alibi": (False, False, 2),
+    }
+    added = {
+        kind: count_parameters(Block(config)) - count_parameters(Block(kinds["nope"])) for kind, config in kinds.items()
+    }
+    assert added == {"nope": 0, "rope": 0, "alibi": 4, "hard-alibi": 0}
+    with pytest.raises(ValueError, match="positions='xpos'; choose one of nope, rope, alibi, hard-alibi"):
+        BlockConfig.with_positions("xpos")
+
+
+def test_hard_alibi_windows_by_hand():
+    bias = PositionBias(BlockConfig.with_positions("hard-alibi", num_heads=6, d_model=6))(5)
+    for head in range(6):
+        for i in range(5):
+            seen = [j for j in range(5) if bias[head, i, j] == 0]
+            window = head + 1 if head < 3 else 5
+            assert seen == list(range(max(0, i - window + 1), i + 1))
+            assert all(bias[head, i, j] == -math.inf for j in range(5) if j not in seen)
+
+
+def test_rotary_positions_by_hand():
+    """Scores are those of vectors turned, pair by pair, by angles that grow with the position."""
+    block = randomise(Block(BlockConfig.with_positions("rope", num_heads=1, d_model=4, mlp_ratio=1)))
+    x = random(1, 5, 4)
+    with torch.no_grad():
+        inner = block.norm1(x)
+        q, k, v = block.attention.qkv(inner)[0].chunk(3, -1)
+
+        def turned(vector, position):
+            pairs = [torch.complex(vector[i], vector[i + 2]) for i in range(2)]
+            turns = [
+                torch.polar(
+                    torch.ones((), dtype=torch.float64), torch.tensor(position / 10000 ** (i / 2), dtype=torch.float64)
+                )
+                for i in range(2)
+            ]
+            return [p * t for p, t in zip(pairs, turns, strict=True)]
+
+        mixed = torch.zeros(5, 4, dtype=torch.float64)
+        for i in range(5):
+            scores = []
+            for j in range(i + 1):
+                a, b = turned(q[i], i), turned(k[j], j)
+                scores.append(sum((m * n.conj()).real for m, n in zip(a, b, strict=True)) / 2)
+            mixed[i] = torch.stack(scores).softmax(0) @ v[: i + 1]
+        x1 = x + block.attention.out(mixed[None])
+        expected = x1 + block.mlp(block.norm2(x1))
+        torch.testing.assert_close(block(x, block.bias(5)), expected, rtol=0, atol=1e-6)
+
+
+def test_positions_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="rotary=True with 3 channels a head"):
+        BlockConfig(6, 2, rotary=True)
+    with pytest.raises(ValueError, match="window_heads=3 of num_heads=2"):
+        BlockConfig(6, 2, window_heads=3)
+    with pytest.raises(ValueError, match="window_heads=1 of num_heads=2, causal=False"):
+        BlockConfig(6, 2, causal=False, window_heads=1)
+
+
+def test_what_was_added_is_not_written_where_it_is_off():
+    from latentkit.training.checkpoint import config_from_json, config_to_json
+
+    assert "rotary" not in config_to_json(BlockConfig()) and "window_heads" not in config_to_json(BlockConfig())
+    for kind in ("nope", "rope", "alibi", "hard-alibi"):
+        config = BlockConfig.with_positions(kind, num_heads=4)
+        assert config_from_json(config_to_json(config)) == config

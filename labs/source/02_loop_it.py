@@ -796,4 +796,4 @@ print("verdict:", a5.verdict)
 #
 # ## Next
 #
-# One loop comes to rest at the right answers, one at some wrong ones, one never settles. Lab 03 (planned) asks what a loop is doing all that time: fixed points, cycles, and when convergence may be trusted. Until then: pick a stretch exercise.
+# One loop comes to rest at the right answers, one at some wrong ones, one never settles. [Lab 03](03_what_the_loop_does.ipynb) asks what a loop is doing all that time: fixed points, cycles, and when convergence may be trusted. Until then: pick a stretch exercise.

@@ -975,4 +975,4 @@ print(f"lowest confidence {lowest:.3f}: {'sure' if lowest > 0.9 else 'undecided'
 #
 # ## Next
 #
-# All of this recurs along *depth*: one input, looked at again and again. Lab 06 (planned) turns to the other axis: a text longer than the window must be *remembered*.
+# All of this recurs along *depth*: one input, looked at again and again. [Lab 06](06_working_memory.ipynb) turns to the other axis: a text longer than the window must be *remembered*.

@@ -4,11 +4,24 @@ latentkit claims              the ledger as a table
 latentkit reproduce ID        rerun one and rewrite its entry
 """
 
-from latentkit.claims import depth_wall, drivers, fixed_points, looping, puzzles, real_sudoku
+from latentkit.claims import (
+    copying,
+    depth_wall,
+    drivers,
+    fixed_points,
+    looping,
+    puzzles,
+    real_sudoku,
+    test_time_memory,
+    working_memory,
+)
 from latentkit.claims.experiment import Claim
 
-MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku)
-PENDING = {"ablations-sudoku6", "eqr-breadth-sudoku6", "sudoku-published", "sudoku-sharing"}
+MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku, working_memory, copying, test_time_memory)
+PENDING = {
+    "mimetic-copying",
+    "sudoku-published",
+}
 """Registered and not run to the end yet: they have no entry in the ledger, and no lab quotes them."""
 REGISTRY: dict[str, Claim] = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 

@@ -9,26 +9,41 @@ from typing import Any
 from torch import nn
 
 from latentkit.models.eqr import EqR, EqRConfig
+from latentkit.models.fam import FAM, FAMConfig
 from latentkit.models.feedforward import FeedForward, FeedForwardConfig
+from latentkit.models.gru import GRU, GRUConfig
 from latentkit.models.hrm import HRM, HRMConfig
 from latentkit.models.looped import Looped, LoopedConfig
+from latentkit.models.neural_memory import MemoryConfig, NeuralMemory
+from latentkit.models.ssm import SSM, SSMConfig
 from latentkit.models.sudoku_graph import SudokuGraph, SudokuGraphConfig
+from latentkit.models.titans import Titans, TitansConfig
 from latentkit.models.transformer import Transformer, TransformerConfig
 from latentkit.models.trm import TRM, TRMConfig
 
 __all__ = [
+    "FAM",
+    "GRU",
     "HRM",
+    "SSM",
     "TRM",
     "EqR",
     "EqRConfig",
+    "FAMConfig",
     "FeedForward",
     "FeedForwardConfig",
+    "GRUConfig",
     "HRMConfig",
     "Looped",
     "LoopedConfig",
+    "MemoryConfig",
+    "NeuralMemory",
+    "SSMConfig",
     "SudokuGraph",
     "SudokuGraphConfig",
     "TRMConfig",
+    "Titans",
+    "TitansConfig",
     "Transformer",
     "TransformerConfig",
     "build",
@@ -42,6 +57,10 @@ ARCHITECTURES: dict[type, type[nn.Module]] = {
     TRMConfig: TRM,
     EqRConfig: EqR,
     SudokuGraphConfig: SudokuGraph,
+    GRUConfig: GRU,
+    SSMConfig: SSM,
+    TitansConfig: Titans,
+    FAMConfig: FAM,
 }
 
 

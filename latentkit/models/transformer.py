@@ -56,6 +56,7 @@ class Transformer(nn.Module):
     def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n v"]:
         """Logits at every position; raises on tokens that the embedding refuses."""
         x, n = self.embed(tokens), tokens.shape[1]
+        rotation = next(iter(self.blocks)).rotation(n)
         for block in self.blocks:
-            x = block(x, block.bias(n))
+            x = block(x, block.bias(n), rotation)
         return self.head(self.norm(x))

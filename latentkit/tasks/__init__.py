@@ -12,6 +12,9 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
+NO_TARGET = -100
+"""The target of a position that asks for nothing: it has no loss (torch's own convention) and no score."""
+
 
 class Batch(NamedTuple):
     """A batch of any task."""
@@ -40,7 +43,7 @@ class Task(Protocol):
 
 
 def accuracy_by_depth(logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Tensor, " m"]:
-    """Share of right answers at each depth 0..max; NaN at a depth that does not occur.
+    """Share of right answers at each depth 0..max, where there is a target; NaN at a depth that does not occur.
 
     Raises:
         ValueError: logits of another batch shape.
@@ -50,8 +53,9 @@ def accuracy_by_depth(logits: Float[Tensor, "b n v"], batch: Batch) -> Float[Ten
             f"logits are for {list(logits.shape[:2])} [batch, positions], targets for {list(batch.targets.shape)}"
         )
     # On the CPU, wherever the model is: mps has no float64, and a batch may have stayed behind.
-    right = (logits.argmax(-1).cpu() == batch.targets.cpu()).flatten().double()
-    depth = batch.depth.flatten().cpu()
+    asked = (batch.targets != NO_TARGET).cpu()
+    right = (logits.argmax(-1).cpu() == batch.targets.cpu())[asked].double()
+    depth = batch.depth.cpu()[asked]
     count = torch.bincount(depth).double()
     return (torch.bincount(depth, weights=right) / count).float()
 
@@ -67,15 +71,23 @@ def solved_depth(accuracy: Float[Tensor, " m"], threshold: float = 0.99) -> int:
     return solved
 
 
-from latentkit.tasks.maze import Maze  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.copying import Copying, NgramLookup  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.maze import Maze  # noqa: E402
+from latentkit.tasks.needles import Needles  # noqa: E402
+from latentkit.tasks.passkey import Passkey  # noqa: E402
 from latentkit.tasks.pointers import PointerChasing  # noqa: E402
 from latentkit.tasks.puzzles import PuzzleSet, read_sudoku_csv  # noqa: E402
 from latentkit.tasks.sudoku import Sudoku  # noqa: E402
 from latentkit.tasks.words import WordProblem  # noqa: E402
 
 __all__ = [
+    "NO_TARGET",
     "Batch",
+    "Copying",
     "Maze",
+    "Needles",
+    "NgramLookup",
+    "Passkey",
     "PointerChasing",
     "PuzzleSet",
     "Sudoku",

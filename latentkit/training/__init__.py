@@ -1,7 +1,7 @@
 """How a model is trained: the fit loop, supervision as separate named pieces, weights and checkpoints."""
 
 from latentkit.training.checkpoint import CheckpointError, load_weights, save_weights
-from latentkit.training.curriculum import Curriculum
+from latentkit.training.curriculum import Curriculum, GeometricCurriculum
 from latentkit.training.fit import FitConfig, FitResult, fit, pick_device
 from latentkit.training.losses import CrossEntropy, PermutationCrossEntropy, StableMax
 from latentkit.training.supervision import (
@@ -26,6 +26,7 @@ __all__ = [
     "FinalLoss",
     "FitConfig",
     "FitResult",
+    "GeometricCurriculum",
     "PassesPerPosition",
     "PermutationCrossEntropy",
     "PlainLoss",

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from latentkit import models
 from latentkit.layers import BlockConfig, MixingConfig
 
-_CONFIGS: dict[str, type] = {c.__name__: c for c in (*models.ARCHITECTURES, BlockConfig, MixingConfig)}
+_CONFIGS: dict[str, type] = {
+    c.__name__: c for c in (*models.ARCHITECTURES, BlockConfig, MixingConfig, models.MemoryConfig)
+}
 
 
 class CheckpointError(ValueError):
@@ -28,8 +30,16 @@ class CheckpointError(ValueError):
 
 
 def config_to_json(config: Any) -> dict[str, Any]:
-    """A model config as json data, with its type's name."""
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    """A model config as json data, with its type's name.
+
+    A field that was added to a config after weights had been shipped (its metadata say so) is left out where it has its
+    default, so that what was written before still describes the same model.
+    """
+    fields = {
+        f.name: getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if not f.metadata.get("added") or getattr(config, f.name) != f.default
+    }
     nested = {k: config_to_json(v) if dataclasses.is_dataclass(v) else v for k, v in fields.items()}
     return {"type": type(config).__name__, **nested}
 

@@ -1,7 +1,7 @@
 """Batches as a function of the step: which lengths a run sees when."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -33,6 +33,23 @@ class Curriculum:
     def __call__(self, step: int, generator: torch.Generator) -> Any:
         """The batch of this step."""
         reached = 1.0 if step >= self.ramp else step / self.ramp
-        top = self.low + int((self.high - self.low) * reached)
-        length = int(torch.randint(self.low, top + 1, (), generator=generator))
+        length = int(torch.randint(self.low, self.top(reached) + 1, (), generator=generator))
         return self.task.sample(self.batch, length, generator)
+
+    def top(self, reached: float) -> int:
+        """The longest length, a share `reached` of the way up the ramp."""
+        return self.low + int((self.high - self.low) * reached)
+
+
+@dataclass(frozen=True)
+class GeometricCurriculum(Curriculum):
+    """As `Curriculum`, but top doubles at equal intervals: low * (high / low)^(step / ramp).
+
+    For what is hard to learn at all and then extends from one length to its double, such as a memory.
+    """
+
+    growth: Literal["geometric"] = "geometric"  # a field, so that ledger and checkpoints name it
+
+    def top(self, reached: float) -> int:
+        """The longest length, a share `reached` of the way up the ramp."""
+        return int(self.low * (self.high / self.low) ** reached + 1e-9)  # (4/1)^(1/2) may come out below 2

@@ -37,15 +37,15 @@ function fill(root, title, label, ...children) {
 }
 
 // Play button, slider and sentence over the kept `passes` of `total`. paint(index) draws one and returns the sentence;
-// moved(pass) is called when the reader, not the program, goes to another pass.
-function player(root, passes, total, paint, moved) {
+// moved(pass) is called when the reader, not the program, goes to another pass. `unit` is what a pass is called here.
+function player(root, passes, total, paint, moved, unit = "pass") {
   const k = passes.length;
   let index = 0;
   let timer = null;
   const icon = h("path");
   const play = h("button", { type: "button", class: "lk-play" }, h("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, icon));
   const slider = h("input", {
-    type: "range", class: "lk-slider", min: 0, max: k - 1, step: 1, "aria-label": "Pass", ...(k === 1 && { disabled: "" }),
+    type: "range", class: "lk-slider", min: 0, max: k - 1, step: 1, "aria-label": unit[0].toUpperCase() + unit.slice(1), ...(k === 1 && { disabled: "" }),
   });
   const readout = h("output", { class: "lk-readout" });
   const caption = h("p", { class: "lk-caption", role: "status", "aria-live": "polite" });
@@ -54,8 +54,8 @@ function player(root, passes, total, paint, moved) {
     root.dataset.pass = passes[index];
     slider.value = index;
     slider.style.setProperty("--lk-done", percent(k > 1 ? index / (k - 1) : 1));
-    slider.setAttribute("aria-valuetext", `pass ${passes[index]} of ${total}`);
-    readout.replaceChildren("pass ", h("b", {}, passes[index]), ` / ${total}`);
+    slider.setAttribute("aria-valuetext", `${unit} ${passes[index]} of ${total}`);
+    readout.replaceChildren(`${unit} `, h("b", {}, passes[index]), ` / ${total}`);
     caption.textContent = paint(index);
     const playing = timer !== null;
     icon.setAttribute("d", playing ? "M2 1h3v10H2zM7 1h3v10H7z" : "M2.5 .5v11l9-5.5z");

@@ -44,7 +44,7 @@ def test_what_takes_keys_has_a_name_and_keeps_them_from_jupyterlab(open_page):
 
 def test_without_scripts_there_are_tables(open_page):
     page, roots = all_on_a_page(open_page, "Title", java_script_enabled=False)
-    assert page.locator("table").count() == len(one_of_each()) + 1  # the surface has two bands
+    assert page.locator("table").count() == len(one_of_each()) + 2  # the surface has two bands, the stream two memories
     for text, widget in zip(roots.all_inner_texts(), one_of_each("Title").values(), strict=True):
         assert "Title" in text
         last = widget.view["frames"][-1]["text"] if "frames" in widget.view else widget.text
@@ -98,6 +98,7 @@ def go_live(page, widget):
         ("board", "input[type=range]", "5", 6, 2, ("data-pass", "6", "2")),
         ("latent_path", "select", "1", 1, 0, ("data-example", "1", "0")),
         ("surface", "select", "other", "other", "band ", ("data-band", "other", "band ")),
+        ("surprise", "input[type=range]", "3", 3, 2, ("data-token", "3", "2")),
     ],
 )
 def test_live_view_and_kernel_follow_each_other(open_page, name, control, choice, saved, told, shows):
@@ -105,7 +106,7 @@ def test_live_view_and_kernel_follow_each_other(open_page, name, control, choice
     root = go_live(page, one_of_each()[name])
     attribute, after_choice, after_told = shows
     control = root.locator(control)
-    (control.fill if name == "board" else control.select_option)(choice)
+    (control.fill if name in ("board", "surprise") else control.select_option)(choice)
     assert page.evaluate("window.saved") == [saved]
     assert root.get_attribute(attribute) == after_choice
     page.evaluate("value => window.model.set('value', value)", told)

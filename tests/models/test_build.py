@@ -7,10 +7,15 @@ from latentkit.layers import BlockConfig, MixingConfig
 from latentkit.models import (
     ARCHITECTURES,
     EqRConfig,
+    FAMConfig,
     FeedForwardConfig,
+    GRUConfig,
     HRMConfig,
     LoopedConfig,
+    MemoryConfig,
+    SSMConfig,
     SudokuGraphConfig,
+    TitansConfig,
     TransformerConfig,
     TRMConfig,
     build,
@@ -26,6 +31,10 @@ CONFIGS = [
     TRMConfig(5, 4, BLOCK),
     EqRConfig(5, 4, BLOCK, damping=0.9),
     SudokuGraphConfig(2, 2, 4, 4),
+    FAMConfig(5, 4, 2, 4, d_model=8, num_heads=2),
+    GRUConfig(5, 4, hidden=3),
+    SSMConfig(5, 4, 2, 6, 3, init="mimetic"),
+    TitansConfig(5, 4, "MAC", MemoryConfig(d_model=8, depth=2, hidden=3, chunk=4)),
 ]
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentkit.tasks import WordProblem
-from latentkit.training import Curriculum
+from latentkit.training import Curriculum, GeometricCurriculum
 
 Z2 = WordProblem("Z2")
 
@@ -41,3 +41,15 @@ def test_a_batch_is_a_function_of_step_and_generator():
     curriculum = Curriculum(Z2, batch=4, low=2, high=12, ramp=5)
     one, same = (curriculum(9, torch.Generator().manual_seed(1)) for _ in range(2))
     assert all(map(torch.equal, one, same))
+
+
+def test_a_geometric_ramp_doubles_at_equal_intervals():
+    curriculum = GeometricCurriculum(Z2, batch=1, low=1, high=16, ramp=100)
+    assert [max(lengths(curriculum, step)) for step in (0, 24, 25, 50, 75, 99, 100, 500)] == [1, 1, 2, 4, 8, 15, 16, 16]
+    assert GeometricCurriculum(Z2, batch=1, low=3, high=3).top(0.5) == 3
+
+
+def test_the_two_ramps_are_told_apart():
+    """A checkpoint knows its source of batches by its repr, the ledger by its fields."""
+    kinds = [kind(Z2, batch=1, low=1, high=4, ramp=9) for kind in (Curriculum, GeometricCurriculum)]
+    assert repr(kinds[0]) != repr(kinds[1]) and vars(kinds[0]) != vars(kinds[1])

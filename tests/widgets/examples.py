@@ -3,7 +3,17 @@
 import torch
 
 from latentkit.recurrence import Trajectory
-from latentkit.widgets import board, latent_path, maze_board, pca_paths, scrub, surface
+from latentkit.widgets import (
+    board,
+    latent_path,
+    lookup_reader,
+    maze_board,
+    memory_scope,
+    pca_paths,
+    scrub,
+    surface,
+    surprise_strip,
+)
 
 PASSES = 6
 BOX = (2, 3)
@@ -44,6 +54,18 @@ def maze_run(halt=None, **options):
     return random_run(tokens, 2, seed=2, halt=halt, **options), targets
 
 
+def memory_run():
+    """Three blocks of three tokens, two layers, two memory tokens, a key of two digits."""
+    generator = torch.Generator().manual_seed(5)
+    return {
+        "blocks": [list("abc"), list("bca"), list("cab")],
+        "attention": torch.randn(3, 2, 2, 5, generator=generator).softmax(-1),
+        "read": torch.randint(10, (3, 2), generator=generator),
+        "answer": [4, 2],
+        "norms": torch.rand(3, 2, generator=generator) + 1,
+    }
+
+
 def one_of_each(title=""):
     """The widgets by the name of their files, each showing something that can be told from its neighbours."""
     run, targets = sudoku_run()
@@ -55,5 +77,24 @@ def one_of_each(title=""):
         "board": board(run, box=BOX, targets=targets, title=title),
         "maze": maze_board(maze, targets=answers, title=title),
         "latent_path": latent_path(pca_paths(run), right=right, labels=["a", f"b {title}"], title=title),
+        "surprise": surprise_strip(
+            list("abcb"),
+            {f"matrix {title}": torch.tensor([1.0, 0.5, 2.0, 0.25]), "mlp": torch.tensor([3.0, 0.5, 0.0, 0.25])},
+            gates={"step": torch.tensor([0.1, 0.2, 0.0, 0.4])},
+            marks={2: f"odd {title}"},
+            title=title,
+        ),
+        "lookup": lookup_reader(
+            list("$ab|ab"),
+            torch.tensor([[[0.0] * 6] * 6, [[0.25, 0.5, 0.25, 0.0, 0.0, 0.0]] * 6]),
+            heads=["window 1", f"all {title}"],
+            says={3: "a", 4: "c", 5: "."},
+            should={3: "a", 4: "b", 5: "."},
+            bits={"attention": [4.0, 6.5, 6.5], f"GRU {title}": [1.0, 0.5, 0.5]},
+            most_bits=8.0,
+            title=title,
+            start=4,
+        ),
+        "memory": memory_scope(**memory_run(), title=title),
         "surface": surface(shares, [4, 8], [1, 2], number=dict.fromkeys(shares, 40), title=title),
     }
