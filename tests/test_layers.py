@@ -398,6 +398,25 @@ def test_rotary_positions_by_hand():
         torch.testing.assert_close(block(x, block.bias(5)), expected, rtol=0, atol=1e-6)
 
 
+def test_a_transformer_makes_its_rotation_once(monkeypatch):
+    """And it is the one that every block would make for itself."""
+    from latentkit import layers
+    from latentkit.models import Transformer, TransformerConfig
+
+    block = BlockConfig.with_positions("rope", num_heads=2, d_model=8)
+    model, tokens = randomise(Transformer(TransformerConfig(6, 5, 3, block))), torch.arange(6)[None]
+    with torch.no_grad():
+        x = model.embed(tokens)
+        for each in model.blocks:
+            x = each(x, each.bias(6))
+        expected = model.head(model.norm(x))
+        made, table = [], layers.rotation_table
+        monkeypatch.setattr(layers, "rotation_table", lambda n, width: made.append(n) or table(n, width))
+        assert torch.equal(model(tokens), expected)
+    assert made == [6]
+    assert Block(BlockConfig.with_positions("nope")).rotation(6) is None
+
+
 def test_positions_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="rotary=True with 3 channels a head"):
         BlockConfig(6, 2, rotary=True)

@@ -309,6 +309,7 @@ from latentkit.analysis.working_memory import (
     feedback_attention,
     feedback_path,
 )
+from latentkit.claims.working_memory import PROBE_RIDGE
 from latentkit.widgets import memory_scope
 
 BLOCKS = 48
@@ -341,7 +342,7 @@ def watch(model, batch, path, probe, blocks, title):
     )
 
 
-early = LinearProbe.fit(path[7], passkey.secret(train), 10, ridge=30.0)
+early = LinearProbe.fit(path[7], passkey.secret(train), 10, ridge=PROBE_RIDGE)
 watch(fam, test, test_path, early, 12, "FAM: twelve blocks")
 
 # %% [markdown]
@@ -440,14 +441,14 @@ for name, model in {"latentkit's": fam, "the leaky one": leaky}.items():
 #
 # ## Train one live
 #
-# Both models on passkeys of up to four blocks, 240 steps. Two layers of one memory block each reach two blocks back: with three blocks the key is within what BSWA can reach, with four it is not. The longest passkey grows with the step: 1, 2, then 4 blocks.
+# Both models on passkeys of up to four blocks, 200 steps. Two layers of one memory block each reach two blocks back: with three blocks the key is within what BSWA can reach, with four it is not. The longest passkey grows with the step: 1, 2, then 4 blocks.
 
 # %%
 from latentkit.models import FAMConfig, build
 from latentkit.training import FitConfig, GeometricCurriculum, PlainLoss, fit
 
-lengths = GeometricCurriculum(passkey, batch=32, low=1, high=4, ramp=200)
-recipe = FitConfig(steps=240, seed=lab.seed)
+lengths = GeometricCurriculum(passkey, batch=24, low=1, high=4, ramp=160)
+recipe = FitConfig(steps=200, seed=lab.seed)
 sizes = {
     "FAM, no window": FAMConfig(passkey.vocab_size, passkey.num_classes),
     "BSWA, one block": FAMConfig(
@@ -494,6 +495,7 @@ from latentkit.claims import ledger
 from latentkit.claims.working_memory import BLOCKS as LENGTHS
 
 record = ledger.load("fam-passkey")
+TRAINED_TO = record.setup["fam"]["batches"]["high"]
 
 
 def by_seed(metric, at):
@@ -510,7 +512,7 @@ plots.pass_curves(
     xlabel="blocks (16 tokens each)",
     ylabel="digits right (%)",
     lines={"chance": 10},
-    trained_to=48,
+    trained_to=TRAINED_TO,
     log_x=True,
     ylim=(0, 104),
     title="One key, and up to 4,096 tokens",
@@ -604,7 +606,7 @@ plots.pass_curves(
     at=LENGTHS,
     log=True,
     log_x=True,
-    trained_to=48,
+    trained_to=TRAINED_TO,
     xlabel="block",
     ylabel="length of a feedback token",
     title="The norm of the feedback, far beyond training",
@@ -678,7 +680,7 @@ def inputs(feedback):  # [b, l, f, d] to [b, l f d]
 
 digit, answer = passkey.secret(train)[:, 0], passkey.secret(test)[:, 0]
 for t in (1, 8, 24, 47):
-    weight = fit_probe(inputs(path[t - 1]), digit, 10, 30.0)
+    weight = fit_probe(inputs(path[t - 1]), digit, 10, PROBE_RIDGE)
     said = (inputs(test_path[t - 1]) @ weight).argmax(-1)
     print(f"after block {t:2}: {(said == answer).float().mean():.0%} right")
 
@@ -713,7 +715,7 @@ for t in (8, 64, 256):
 # %% [markdown]
 # Compare the lines before you blame the memory. Where the new probe reads more than the model answers, the key is still there and *reading* has failed. Where it reads more than the old probe, the code has drifted. Where all three fall together, the key is gone.
 #
-# At 256 blocks the new probe still reads nearly everything, the model answers less, the old probe least: the key is there, the code has drifted, and the model reads less than it could.
+# At 256 blocks the new probe still reads nearly everything, the model answers less, the old probe least: the key is there, the code has drifted, and the model reads less than it could. (At 256 the probes look after the question, whose answer has then been read as well; everywhere else before it. All probes have the same ridge, chosen by hand.)
 #
 # The same model, 48 blocks, with the probe of block 8. **Predict** how often it errs.
 
@@ -731,6 +733,7 @@ watch(fam, test, test_path, early, BLOCKS, "FAM: 48 blocks, one probe")
 from latentkit.claims.working_memory import SHORT
 
 remedies = ledger.load("fam-remedies")
+trained_short = remedies.setup["algorithm 2"]["batches"]["high"]
 curves = {
     arm: torch.tensor([remedies.values(f"{arm}/accuracy@{t}") for t in SHORT])
     for arm in remedies.setup
@@ -740,7 +743,7 @@ plots.pass_curves(
     at=SHORT,
     log_x=True,
     lines={"chance": 10},
-    trained_to=16,
+    trained_to=trained_short,
     xlabel="blocks",
     ylabel="digits right (%)",
     ylim=(0, 104),
@@ -759,7 +762,7 @@ print("verdict:", remedies.verdict)
 #
 # - **A bounded norm is worse, and much.** The normed residual learns its 16 blocks well, and soon after them the key is gone; without a residual not even the 16 are learned in this budget. A likely reason, which we did not test: in a memory of constant length every block takes the same share of what was there, so forgetting is exponential; in a growing one each block weighs less, and what was written is protected. The growth looked like an illness, and may be part of what keeps the key.
 # - **The charge** is too small at this weight to change anything, the growth included. A larger one is a stretch exercise.
-# - **State passing** has the best mean at 256, but its seeds overlap with the baseline's, and it pays with a little at 16.
+# - **State passing** has the best mean at 256, but its seeds overlap with the baseline's, and it pays with a little at 16. The best of four remedies is somewhat better by chance alone: the rule asks for 20 points.
 #
 # What did work is further up: longer training sequences, 48 blocks instead of 16 (and 600 steps instead of 450).
 #
@@ -808,7 +811,7 @@ plots.pass_curves(
     at=SHORT,
     log_x=True,
     lines={"chance": 10},
-    trained_to=16,
+    trained_to=trained_short,
     xlabel="blocks",
     ylabel="digits right (%)",
     ylim=(0, 104),

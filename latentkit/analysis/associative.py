@@ -15,7 +15,8 @@ from torch import Tensor
 
 from latentkit.models.fast_weights import Fast, Gates, run_memory
 
-STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+STEPS = (0.05, 0.1, 0.2, 0.4, 0.7, 1.0, 2.0, 4.0, 8.0)
+"""What a gradient does in all, theta / (1 - eta); with momentum the best may be far above 1."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Rule:
     eta: float = 0.0
     alpha: float = 0.0
     initial: bool = True
+
+    def __post_init__(self) -> None:
+        if self.hidden < 0 or (self.hidden and self.hebbian):
+            raise ValueError(
+                f"hidden={self.hidden}, hebbian={self.hebbian}: hidden must be at least 0, and an MLP has no Hebbian "
+                "rule; choose hidden=0 or hebbian=False"
+            )
+        if not 0 <= self.eta < 1 or not 0 <= self.alpha <= 1:
+            raise ValueError(f"eta={self.eta}, alpha={self.alpha}; need 0 <= eta < 1 and 0 <= alpha <= 1")
 
     def weights(self, d: int, batch: int, seed: int = 7) -> tuple[Fast, tuple[Tensor, ...]]:
         """The weights before the first token, and what they are deviations from; a matrix starts at zero."""
@@ -118,8 +128,10 @@ def associations(
     Rewritten: independent keys, all of them written four times with new values, of which the last counts.
 
     Raises:
-        ValueError: an unknown regime.
+        ValueError: an unknown regime, or no keys.
     """
+    if min(number, d, batch) < 1:
+        raise ValueError(f"number={number}, d={d}, batch={batch}; all must be at least 1")
 
     def unit(n: int) -> Tensor:
         return torch.randn(batch, n, d, generator=generator)
@@ -174,7 +186,15 @@ def interrupted(generator: torch.Generator, *, period: int = 8, length: int = 10
     """A pattern of `period` tokens over and over; four odd tokens; from the middle on another order of the same tokens.
 
     After the switch the keys are the same and the values are not: what was learned is now wrong.
+
+    Raises:
+        ValueError: a pattern that has no other order in which every successor is new, or a stream too short for it.
     """
+    if period not in (5, *range(7, length // 4 + 1)):
+        raise ValueError(
+            f"period={period}, length={length}: another order needs a period of 5, or of at least 7, such as 8, and "
+            "the stream at least four periods"
+        )
     half = length // 2
     odd = tuple(int(length * share) for share in (0.2, 0.32, 0.68, 0.88))
     vectors = F.normalize(torch.randn(period + len(odd), d, generator=generator), dim=-1)
@@ -191,13 +211,25 @@ def _another_cycle(period: int) -> Int[Tensor, " p"]:
     return torch.arange(period) * stride % period
 
 
-def recovery(surprise: Float[Tensor, " n"], switch: int, period: int = 8) -> int | None:
-    """Tokens after a switch until surprise, averaged over a period, is back within twice its level before it.
+def recovery(
+    surprise: Float[Tensor, " n"], switch: int, period: int = 8, *, factor: float = 2.0, slack: float = 0.05
+) -> int | None:
+    """Tokens after a switch until surprise, averaged over a period, is below `factor` times its level before + `slack`.
 
-    None where it never is.
+    The level before is that of eight periods. Without the slack, a memory whose surprise had fallen to zero, because it
+    predicts perfectly or because it is dead, could never be back. Values here have length 1: 0.05 is a twentieth of the
+    surprise of an empty memory. None where surprise never comes back.
+
+    Raises:
+        ValueError: fewer than eight periods before the switch, or less than one after it.
     """
+    if period < 1 or not 8 * period <= switch <= len(surprise) - period:
+        raise ValueError(
+            f"switch={switch}, period={period}, {len(surprise)} tokens: the level before is that of 8 periods, so "
+            f"switch must be from {8 * period} to {len(surprise) - period}"
+        )
     before = float(surprise[switch - 8 * period : switch].mean())
     for start in range(0, len(surprise) - switch - period + 1, period):
-        if float(surprise[switch + start : switch + start + period].mean()) < 2 * before + 0.05:
+        if float(surprise[switch + start : switch + start + period].mean()) < factor * before + slack:
             return start
     return None

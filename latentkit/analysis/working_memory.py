@@ -16,9 +16,19 @@ from latentkit.models.fam import FAMState
 def feedback_path(
     model: FAM, tokens: Int[Tensor, "b blocks_n"], keep: Collection[int] | None = None
 ) -> Float[Tensor, "k b l f d"]:
-    """The feedback F_tau of every layer after each block, or after the blocks in `keep`, counted from 1."""
+    """The feedback F_tau of every layer after each block, or after the blocks in `keep`, counted from 1.
+
+    Raises:
+        ValueError: no whole number of blocks, or blocks to keep that there are not.
+    """
+    size = model.config.block_size
+    blocks, rest = divmod(tokens.shape[1], size)
+    if rest or not blocks:
+        raise ValueError(f"{tokens.shape[1]} tokens; need one or more whole blocks of {size}")
+    if keep is not None and (not keep or not all(1 <= t <= blocks for t in keep)):
+        raise ValueError(f"keep={sorted(keep)}; need one or more of the blocks 1 to {blocks}")
     state, kept = model.initial_state(len(tokens)), []
-    for t, block in enumerate(tokens.split(model.config.block_size, 1), start=1):
+    for t, block in enumerate(tokens.split(size, 1), start=1):
         state, _ = model.step(state, block)
         if keep is None or t in keep:
             kept.append(state.feedback)
@@ -66,10 +76,20 @@ class LinearProbe:
         """The map with the least squared error plus `ridge` times its squared weights (the constant is not charged).
 
         Raises:
-            ValueError: fewer than two states, or a ridge that is not above 0.
+            ValueError: fewer than two states, a ridge that is not above 0, or labels that are not one row a state, each
+                from 0 to `num_classes` - 1.
         """
         if len(states) < 2 or not ridge > 0:
             raise ValueError(f"{len(states)} states, ridge={ridge}; need at least 2 states and a ridge above 0")
+        if labels.ndim != 2 or len(labels) != len(states):
+            raise ValueError(
+                f"{len(states)} states, labels of shape {list(labels.shape)}; expected [{len(states)}, labels]"
+            )
+        if labels.numel() and (labels.min() < 0 or labels.max() >= num_classes):
+            raise ValueError(
+                f"labels from {int(labels.min())} to {int(labels.max())}; with num_classes={num_classes} they are 0 to "
+                f"{num_classes - 1}"
+            )
         x = _inputs(states)
         targets = torch.nn.functional.one_hot(labels, num_classes).flatten(1).double()
         charge = torch.full((x.shape[1],), ridge, dtype=torch.float64)

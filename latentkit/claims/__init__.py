@@ -18,10 +18,7 @@ from latentkit.claims import (
 from latentkit.claims.experiment import Claim
 
 MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku, working_memory, copying, test_time_memory)
-PENDING = {
-    "mimetic-copying",
-    "sudoku-published",
-}
+PENDING = {"sudoku-published"}
 """Registered and not run to the end yet: they have no entry in the ledger, and no lab quotes them."""
 REGISTRY: dict[str, Claim] = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 

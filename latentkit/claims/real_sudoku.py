@@ -200,7 +200,8 @@ def _judge_control(results: Results) -> Verdict:
 class PublishedTrain:
     """The train split of the published puzzles; the file is read when the first is asked for."""
 
-    name, num_positions = "published, train split", OWN.num_positions
+    name = "published, train split"
+    num_positions, vocab_size, num_classes = OWN.num_positions, OWN.vocab_size, OWN.num_classes
 
     def __repr__(self) -> str:
         return "PublishedTrain()"

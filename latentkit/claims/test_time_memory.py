@@ -87,9 +87,10 @@ def _recall_arms(budget: Budget) -> Sequence[Arm]:
 
 
 def best_of(results: Results, name: str, length: int) -> list[float]:
-    """Every seed's recall of a memory at the learning rate with the better mean."""
-    arms = [[run[f"recall@{length}"] for run in runs] for arm, runs in results.items() if arm.startswith(name)]
-    return max(arms, key=sum)
+    """Every seed's recall at `length`, at the learning rate with the better mean at the length of training."""
+    arms = [runs for arm, runs in results.items() if arm.startswith(name)]
+    best = max(arms, key=lambda runs: sum(run[f"recall@{TRAINED}"] for run in runs))
+    return [run[f"recall@{length}"] for run in best]
 
 
 def _judge_recall(results: Results) -> Verdict:
@@ -125,7 +126,7 @@ def measure_chunks(model: nn.Module, arm: Arm) -> Metrics:
         config = replace(arm.config, memory=replace(arm.config.memory, chunk=chunk))
         other = Titans(config)
         weights = {k: v for k, v in model.state_dict().items() if not k.endswith("made_for_chunk")}
-        other.load_state_dict(weights, strict=False)  # without its mark a memory does not warn
+        other.load_state_dict(weights)  # without its mark a memory does not warn
         metrics[f"recall@chunk{chunk}"] = recall_at(other.eval(), TRAINED)
     return metrics
 
@@ -140,9 +141,9 @@ def _judge_chunks(results: Results) -> Verdict:
         for chunk in CHUNKS
     )
     other = [lost(name, 64) for name in ("matrix", "mlp")]
-    if all(other) and same:
-        return "reproduced"
-    return "partly" if any(other) or same else "not reproduced"
+    if not same:  # an identity of the algebra: where it fails, the measurement is wrong
+        return "not reproduced"
+    return "reproduced" if all(other) else "partly" if any(other) else "not reproduced"
 
 
 MILLION, EARLY, BLOCK = 2**20, 2**16, 1024
@@ -153,7 +154,8 @@ ROWS = 8
 def read_a_million(path: str) -> Metrics:
     """Streams 2^20 tokens through shipped weights; to be run in a process of its own, for its memory.
 
-    In half of the rows the needles are in the first block, in the other half 1,024 tokens before the end.
+    In half of the rows the needles are in the first block, in the other half in the last block but one: 1,024 to 2,048
+    tokens before the end.
     """
     torch.set_num_threads(1)
     model = cast(Titans, load_weights(Path(path)))
@@ -194,7 +196,7 @@ def _judge_million(results: Results) -> Verdict:
     kept = all(run["recall_from_start"] >= 0.9 for run in results["matrix"])
     if constant and alive and kept:
         return "reproduced"
-    return "partly" if constant else "not reproduced"
+    return "partly" if constant and alive else "not reproduced"
 
 
 def _ships(names: Sequence[str]) -> dict[str, str]:
@@ -208,7 +210,7 @@ CLAIMS = [
         id="needles-recall",
         lab="08",
         statement="Trained on sequences of up to 128 tokens, a matrix memory recalls needles in 1,024; linear "
-        "attention with a state of the same size does not.",
+        "attention with a matrix of the same size does not.",
         source=Source(
             section="single needle in a haystack (table 2)",
             claim="S-NIAH at 16k tokens: LMM 96.2, 80.2 and 80.6%, DeltaNet 71.4, 5.4 and 0%",
@@ -218,11 +220,17 @@ CLAIMS = [
         measure=measure_recall,
         judge=_judge_recall,
         rule="reproduced if at 1,024 tokens the matrix memory recalls at least 95% of the needles on every seed, and "
-        "linear attention, at the better of two learning rates, less than 70% on every seed; partly if the memory's "
-        "worst seed is better than linear attention's best. DeltaNet and gated DeltaNet stand beside them",
+        "linear attention less than 70% on every seed, at the one of two learning rates that recalls more at 128 "
+        "tokens; partly if the memory's worst seed is better than linear attention's best. DeltaNet and gated delta "
+        "stand beside them",
         ship=_ships(["matrix", "mlp", "matrix-token", "linear-attention", "delta"]),
-        note="States are equal, 32 x 32 numbers. Parameters differ by less than 1%, but for the MLP memory, whose "
-        "initial weights are learned: 9% more. Momentum keeps a second state of that size while it reads.",
+        note="Every memory holds 32 x 32 numbers; momentum carries a second 32 x 32, so Titans' state is twice that of "
+        "the delta rules and of linear attention. Parameters differ by less than 1%, but for the MLP memory, whose "
+        "initial weights are learned: 9% more. Linear attention here has no gate (its step is 1, the others learn "
+        "theirs), no feature map and no normaliser. Of its two learning rates, 2e-3 is undertrained after 700 steps; "
+        "the other is the 5e-3 of all arms, and the delta rules got that one only. Like for like are matrix-token and "
+        "delta: both take gradients at every token. Gate means at values include the answers among the questions. "
+        "Recall at 4,096 tokens rests on 128 questions a seed, at 16,384 on 64, at the shorter lengths on 512.",
     ),
     Claim(
         id="titans-hybrids-needles",
@@ -240,7 +248,9 @@ CLAIMS = [
         "recalls at least 95% on every seed and at least 50 points more than attention alone with the same window of "
         "16; partly if one of them does",
         ship=_ships(["MAC", "MAG", "MAL"]),
-        note="Equal parameters within 1%: attention alone has a wider feed-forward net.",
+        note="Equal parameters within 1%: attention alone has a wider feed-forward net. A window of 16 cannot see "
+        "further, so that the 50 points are nearly certain: this shows that the memory works inside a hybrid, not that "
+        "a hybrid is better than a memory alone. One learning rate, 5e-3, for all.",
     ),
     Claim(
         id="chunk-size-is-part",
@@ -249,7 +259,7 @@ CLAIMS = [
         "are taken at every token.",
         source=Source(
             section="parallelising the training (section 3.2)",
-            claim="the chunk size is a choice between speed and quality",
+            claim="a chunk's gradients are all taken at the weights of the chunk's start (equation 16)",
             **_TITANS,
         ),
         arms=lambda budget: [memory_arm(name, budget) for name in OURS],
@@ -257,7 +267,9 @@ CLAIMS = [
         judge=_judge_chunks,
         rule="reproduced if, on every seed, matrix and MLP memory fall from at least half to less than half of the "
         "needles, at 128 tokens, when chunks of 16 are replaced by chunks of 64, and the matrix with gradients at "
-        "every token changes by less than a point at any chunk size; partly if one of these holds",
+        "every token changes by less than a point at any chunk size; partly if one of the two falls and this holds",
+        note="The statement is ours; the paper's is where the gradients are taken. That gradients at every token do "
+        "not depend on the chunk is an identity, and can only spoil the verdict.",
     ),
     Claim(
         id="million-tokens",
@@ -272,9 +284,10 @@ CLAIMS = [
         measure=measure_million,
         judge=_judge_million,
         rule="reproduced if, from 64k to 1M tokens, resident memory grows by at most 5%, and after 1M tokens the "
-        "matrix memory recalls at least 90% of needles from 1,024 tokens before the end and from the first 1,024 "
-        "tokens, on every seed; partly if the memory is constant",
+        "matrix memory recalls at least 90% of needles from 1,024 to 2,048 tokens before the end and from the first "
+        "1,024 tokens, on every seed; partly if space is constant and the nearer needles are recalled",
         note="Trained on up to 128 tokens. A fresh process reads the stream, batch 16, in blocks of 1,024 tokens; 32 "
-        "needles at each distance.",
+        "needles at each distance. The learned forgetting, 3e-5 or so at filler, is enough to erase the start over a "
+        "million tokens.",
     ),
 ]

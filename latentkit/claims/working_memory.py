@@ -24,7 +24,7 @@ BLOCKS = (1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256)  # lengths at which accuracy i
 FAR = BLOCKS[-1]
 SOURCE = Source(
     "Hwang et al. 2024",
-    "passkey retrieval (figure 4)",
+    "passkey retrieval",
     "fine-tuned on 2k to 18k tokens of filler, TransformerFAM recalls the key perfectly after 260k, and BSWA fails "
     "beyond its window",
     "hwang2024transformerfam",
@@ -170,6 +170,7 @@ def norms(path: Float[Tensor, "k b l f d"], blocks: Collection[int]) -> Metrics:
 
 SHORT = (4, 16, 64, 256)
 PROBE_RIDGE = 30.0
+CLEAR = 20  # points by which an arm has to be better or worse before the judges call it so
 
 
 def at(results: Results, arm: str, blocks: int) -> list[float]:
@@ -220,11 +221,12 @@ def _remedy_arms(budget: Budget) -> Sequence[Arm]:
 
 def _judge_remedies(results: Results) -> Verdict:
     grows = all(run["norm_growth"] >= 4 for run in results[PLAIN])
-    works = [min(at(results, arm, FAR)) >= 80 > min(at(results, PLAIN, FAR)) for arm in REMEDIES]
-    better = [min(at(results, arm, FAR)) > max(at(results, PLAIN, FAR)) for arm in REMEDIES]
-    if grows and any(works):
-        return "reproduced"
-    return "partly" if grows and any(better) else "not reproduced"
+    plain = at(results, PLAIN, FAR)
+    # By the worst seed, and against the best without: the best of four remedies is somewhat better by chance alone.
+    better = [arm for arm in REMEDIES if min(at(results, arm, FAR)) >= max(plain) + CLEAR]
+    if not grows or not better:
+        return "not reproduced"
+    return "reproduced" if max(min(at(results, arm, FAR)) for arm in better) >= 80 > min(plain) else "partly"
 
 
 def _ablation_arms(budget: Budget) -> Sequence[Arm]:
@@ -239,8 +241,11 @@ def _ablation_arms(budget: Budget) -> Sequence[Arm]:
 
 def _judge_ablations(results: Results) -> Verdict:
     full = min(at(results, PLAIN, 16))
-    needed = [max(at(results, arm, 16)) < full for arm in ("no gradient through time", "no curriculum")]
-    return "reproduced" if all(needed) else "partly" if any(needed) else "not reproduced"
+    needed = [max(at(results, arm, 16)) <= full - CLEAR for arm in ("no gradient through time", "no curriculum")]
+    spare = max(at(results, "with a memory segment", 16)) <= full + 5
+    if all(needed) and spare:
+        return "reproduced"
+    return "partly" if any(needed) else "not reproduced"
 
 
 CLAIMS = [
@@ -259,7 +264,10 @@ CLAIMS = [
         ship={"fam": "passkey-fam.safetensors", "bswa": "passkey-bswa.safetensors"},
         note="Equal steps and batches, and equal parameters but for the 256 numbers of the prompt. Trained from "
         "scratch on up to 48 blocks, with the gradient through all of them; the paper fine-tunes a language model and "
-        "reports no training from scratch.",
+        "reports no training from scratch. The probes judge nothing. All have one ridge, chosen by hand: "
+        "with a tenth of it the old probe loses some points more far out, the new ones none to speak of. Those of "
+        "block 256 read the feedback after the question and its answer, those of the other blocks before; on the "
+        "shipped seed, probes after block 255 read no less.",
     ),
     Claim(
         id="fam-remedies",
@@ -277,21 +285,33 @@ CLAIMS = [
         judge=_judge_remedies,
         rule="reproduced if, on every seed, the norm of the feedback under Algorithm 2 grows at least fourfold from "
         "block 16 to block 256, and one of four remedies names at least 80% of the digits at 256 blocks on every "
-        "seed, where Algorithm 2 does not; partly if it grows, and the worst seed of a remedy is better at 256 blocks "
-        "than the best of Algorithm 2",
+        "seed, where Algorithm 2 does not, and on its worst at least 20 points more than Algorithm 2 on its best; "
+        "partly if it grows, and the worst seed of a remedy is those 20 points better at 256 blocks",
         note="Equal steps, batches and parameters, trained on up to 16 blocks. Two of the remedies bound the norm by "
-        "construction, one charges for growing, the last leaves it to grow and trains on old states instead.",
+        "construction, one charges for growing, the last leaves it to grow and trains on old states instead. The "
+        "share of state passing is the paper's; the weight of the charge is the only one that was measured, so that "
+        "this says nothing of larger ones. The margin of 20 points was added after the run; without it the verdict "
+        "was the same.",
     ),
     Claim(
         id="fam-ablations",
         lab="06",
         statement="The memory needs the gradient through time and a curriculum; a memory segment is not needed.",
-        source=SOURCE,
+        source=Source(
+            "Hwang et al. 2024",
+            "none: ablations of our own",
+            "the paper fine-tunes a language model; what training from scratch needs it does not say",
+            "hwang2024transformerfam",
+        ),
         arms=_ablation_arms,
         measure=measure_short,
         judge=_judge_ablations,
         rule="reproduced if, at 16 blocks, the best seed without gradient between blocks, and the best seed without a "
-        "curriculum, are below the worst seed of Algorithm 2 with both; partly if one of them is",
-        note="Equal steps and batches, on up to 16 blocks.",
+        "curriculum, are at least 20 points below the worst seed of Algorithm 2 with both, and the best seed with a "
+        "memory segment is at most 5 points above it; partly if one of the two is those 20 points below",
+        note="Equal steps and batches, on up to 16 blocks; without a curriculum the sequences are longer from the "
+        "first step, which is more compute. The margins, and the judgement of the memory segment, were added after "
+        "the run; without them the verdict was the same. Algorithm 2 is at 100% at 16 blocks, so that no segment "
+        "could add much there.",
     ),
 ]

@@ -21,10 +21,12 @@ through all layers, in a state of fixed size; the two agree (tests/models/test_f
 Where the paper is silent, what we chose:
     F_0         the prompt goes up the stack by itself. Together with the first block it would carry that block's end to
                 the block's beginning: the model would see the future
-    A_1         = SA(...): no residual at the first update, as the paper says; F_0 is still key and value
-    positions   rotary, counted from the block. The feedback is key at the last f positions of the block before, where
-                the paper puts it, and query at the last f of this block, which it will stand for
-    left out    random position offsets: rotary scores see differences only, so that a shift of everything does nothing
+    F_0 again   key and value at the first update too, which as the paper says has no residual: A_1 = SA(...)
+    positions   rotary, counted from the block. The feedback is key at the last f of the block before, as the paper
+                says, and query at the last f of this block, which it will stand for
+
+Left out: random position offsets, since rotary scores see differences only, so that a shift of everything does nothing;
+and random state passing, a matter of training (`latentkit.claims.working_memory.StatePassing` is our form of it).
 """
 
 from dataclasses import dataclass
@@ -52,7 +54,8 @@ class FAMConfig:
         num_layers, d_model, num_heads, mlp_ratio: shape of the stack.
         residual: what an update of the feedback adds to: "full" is the paper's F_{tau-1}; "normed" brings it to RMS 1
             first, so that it cannot grow; "none" leaves it out at every update, as the paper does at the first.
-        through_time: whether the gradient flows from block to block.
+        through_time: whether the gradient flows from block to block through the feedback; through the memory segment
+            it always does.
     """
 
     vocab_size: int
@@ -235,13 +238,16 @@ class FAM(nn.Module):
     ) -> tuple[Float[Tensor, "bt h f e"], Float[Tensor, "bt h f e"]]:
         """Keys and values of F_0 .. F_{T-1} for the tokens of the T blocks: the part that runs block after block."""
         size, f = self.config.block_size, self.config.num_feedback
+        if not f:
+            none = k[:, :, :, :0].flatten(0, 1)
+            return none, none
         now, keys, values = feedback.expand(len(k), -1, -1), [], []
         for t in range(k.shape[1]):
             q, kf, vf = layer.project(now)
             kf = self.turn(kf, -f)
             keys.append(kf)
             values.append(vf)
-            if f and t + 1 < k.shape[1]:
+            if t + 1 < k.shape[1]:
                 mixed = self._write(self.turn(q, size - f), (kf, vf), (k[:, t], v[:, t]))
                 later = torch.full_like(now[:, :1, :1], t > 0, dtype=torch.bool)
                 now = layer.finish(mixed, self._residual(now, later))
@@ -260,7 +266,7 @@ class FAM(nn.Module):
         segment: tuple[Float[Tensor, "b h s e"], Float[Tensor, "b h s e"]],
         feedback: tuple[Float[Tensor, "b h f e"], Float[Tensor, "b h f e"]],
         block: tuple[Heads, Heads],
-        mask: Bool[Tensor, "b 1 n sfn"],
+        mask: Bool[Tensor, "masks 1 n sfn"],
     ) -> Heads:
         """What the tokens of a block attend to: the memory segment, the feedback, and their own block up to them."""
         keys, values = segment
@@ -288,13 +294,18 @@ class FAM(nn.Module):
         padded = F.pad(blocks, (0, 0, 0, 0, 0, 0, m, 0))
         return torch.cat([padded[:, i : i + t] for i in range(m)], 3).flatten(0, 1)
 
-    def _mask(self, seen: Int[Tensor, "b 1"]) -> Bool[Tensor, "b 1 n sfn"]:
-        """Which of [memory segment | feedback | block] a token may see; places of blocks that never were are shut."""
+    def _mask(self, seen: Int[Tensor, "b 1"]) -> Bool[Tensor, "masks 1 n sfn"]:
+        """Which of [memory segment | feedback | block] a token may see; places of blocks that never were are shut.
+
+        One mask a row; without a memory segment one for all rows, since nothing else can be missing.
+        """
         config = self.config
         n, held = config.block_size, config.memory_blocks * config.block_size
         open_ = torch.ones(n, held + config.num_feedback + n, dtype=torch.bool, device=seen.device).tril(
             held + config.num_feedback
         )
+        if not held:
+            return open_[None, None]
         place = torch.arange(open_.shape[1], device=seen.device)
         filled = (place >= held - seen * n) | (place >= held)
         return open_ & filled[:, None, None]

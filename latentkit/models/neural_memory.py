@@ -10,17 +10,19 @@ momentum and forgetting, and read with q (Behrouz et al. 2025, "Titans", arXiv 2
 
 M is a matrix (depth 1) or an MLP, M(x) = W_2 silu(W_1 x) (depth 2). Its special cases have names:
 
-    rule           theta      eta    alpha
-    "titans"       learned    yes    yes
-    "gated delta"  learned    -      yes      Gated DeltaNet (Yang et al. 2025)
-    "delta"        learned    -      -        DeltaNet (Schlag et al. 2021, Yang et al. 2024)
-    "hebbian"      1          -      -        M_t = M_{t-1} + v k^T: linear attention (Katharopoulos et al. 2020)
+    rule           theta      eta    alpha   gradients
+    "titans"       learned    yes    yes     either
+    "gated delta"  learned    -      yes     "token"   near Gated DeltaNet (Yang et al. 2025), see below
+    "delta"        learned    -      -       "token"   DeltaNet (Schlag et al. 2021, Yang et al. 2024)
+    "hebbian"      1          -      -       either    M_t = M_{t-1} + v k^T: linear attention (Katharopoulos 2020)
 
 t' is t - 1 (gradients="token") or the start of t's chunk ("chunk"); both, and how they run without a loop over tokens,
 are in `latentkit.models.fast_weights`.
 
 Where the paper is silent or we differ:
-    gated delta     compares v with M_{t-1} k; Gated DeltaNet, which decays first, with (1 - alpha) M_{t-1} k
+    gated delta     compares v with M_{t-1} k; Gated DeltaNet, which decays first, with (1 - alpha) M_{t-1} k. With its
+                    write gate beta it is the case theta = (1 - alpha) beta, v / (1 - alpha) in the place of v
+    linear att.     no gate, feature map or normaliser; its surprise, the length of what is added, is |k| |v|
     loss            1/2 of the squared error, summed over channels; the paper's factor 2 goes into theta
     read            after the write, y_t = M_t(q_t)
     forgetting      towards W_0. Towards zero, an MLP ends in W_1 = W_2 = 0, where every gradient is zero (lab 08)
@@ -114,14 +116,37 @@ class Read(NamedTuple):
         return Read(torch.cat(y, 1), torch.cat(surprise, 1), Gates(*joined))  # type: ignore[arg-type]
 
 
-class NeuralMemory(nn.Module):
+class Chunked(nn.Module):
+    """A module that the chunk size is part of: a mark travels with its weights, so that they are not run with another.
+
+    Weights without a mark are taken as they are.
+    """
+
+    made_for_chunk: Tensor
+
+    def mark(self, size: int) -> None:
+        """The chunk these weights are for; 0 where its size does not matter."""
+        self.register_buffer("made_for_chunk", torch.tensor(size))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        """Loads; warns about weights that were trained with chunks of another size."""
+        name = prefix + "made_for_chunk"
+        found, here = state_dict.get(name, self.made_for_chunk), self.made_for_chunk
+        if int(found) != int(here):
+            warn(
+                f"these weights were trained with {_chunks(int(found))}, this memory runs with {_chunks(int(here))}. "
+                "The chunk size is part of the model: set it to the same in its MemoryConfig",
+                stacklevel=2,
+            )
+        super()._load_from_state_dict({**state_dict, name: here}, prefix, *args, **kwargs)
+
+
+class NeuralMemory(Chunked):
     """Projections, gates and a memory; see the module's docstring.
 
     The state is a flat tuple of tensors, of one size however much was read: the last inputs of the convolutions, then
     D and S of every layer.
     """
-
-    made_for_chunk: Tensor
 
     def __init__(self, config: MemoryConfig):
         super().__init__()
@@ -139,8 +164,7 @@ class NeuralMemory(nn.Module):
             self.initial.append(nn.Parameter(torch.randn(hidden, d) * 2 * d**-0.5))
             self.initial.append(nn.Parameter(torch.randn(d, hidden) * 0.02))
         self.norm, self.gate, self.out = nn.RMSNorm(d), nn.Linear(d, d), nn.Linear(d, d, bias=False)
-        # Travels with the weights, so that they are not run with another chunk size unnoticed.
-        self.register_buffer("made_for_chunk", torch.tensor(config.chunk if config.gradients == "chunk" else 0))
+        self.mark(config.chunk if config.gradients == "chunk" else 0)
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
@@ -181,7 +205,11 @@ class NeuralMemory(nn.Module):
         return self._finish(y, x), Read(y, surprise, gates), (tail, *fast.D, *fast.S)
 
     def recall(self, x: Float[Tensor, "b n d"], state: tuple[Tensor, ...]) -> Float[Tensor, "b n d"]:
-        """Reads with the weights as they are, and writes nothing."""
+        """Reads with the weights as they are, and writes nothing.
+
+        The convolutions begin with zeros: the state holds their last inputs from what was written, which x, in MAC,
+        does not continue.
+        """
         _, *weights = state
         y, *_ = self._project(x, torch.zeros_like(state[0]))
         for layer, D in enumerate(weights[: len(self.shapes)]):
@@ -193,7 +221,8 @@ class NeuralMemory(nn.Module):
         """q, k, v [b n d], and the inputs that the next block's convolutions begin with."""
         together = torch.cat([tail, self.qkv(x)], 1)
         q, k, v = self.conv(together.mT).mT.chunk(3, -1)
-        return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, together[:, together.shape[1] - tail.shape[1] :]
+        after = together[:, together.shape[1] - tail.shape[1] :].clone()  # a view would keep the whole block alive
+        return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, after
 
     def _gates(self, v: Float[Tensor, "b n d"]) -> Gates:
         names = GATES[self.config.rule]
@@ -206,18 +235,6 @@ class NeuralMemory(nn.Module):
 
     def _finish(self, y: Float[Tensor, "b n d"], x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         return self.out(self.norm(y) * F.silu(self.gate(x)))
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        """Loads; warns about weights that were trained with chunks of another size."""
-        name = prefix + "made_for_chunk"
-        found, here = state_dict.get(name, self.made_for_chunk), self.made_for_chunk
-        if int(found) != int(here):
-            warn(
-                f"these weights were trained with {_chunks(int(found))}, this memory runs with {_chunks(int(here))}. "
-                "The chunk size is part of the model: set it to the same in its MemoryConfig",
-                stacklevel=2,
-            )
-        super()._load_from_state_dict({**state_dict, name: here}, prefix, *args, **kwargs)
 
 
 def _chunks(size: int) -> str:

@@ -9,7 +9,7 @@ tokens and to P:
                 y = x + Attention([P | h | x])     within the segment
                 o = y * M(y)                       y is written, and read again
     MAG         o = SWA([P | x]) * M(x)                                    memory as gate    (equations 26 to 28)
-    MAL         x <- x + M(x);  o = SWA([P | x])                           memory as layer   (equations 29 to 31)
+    MAL         m = M(x);  o = m + SWA([P | norm(h + m)])                  memory as layer   (equations 29 to 31)
     attention   o = SWA([P | x])                                           what the three are compared with
 
 then h <- h + o and h <- h + MLP(norm(h)). a * b is sigmoid(norm(a)) norm(b), each norm with a learned scale.
@@ -18,8 +18,9 @@ Where the paper is silent or we differ:
     causality   in MAC, position i sees h_j only for j <= i, and M(y) at i has read y up to i. With the whole segment's
                 h, or the memory after the whole segment, as equations 23 and 25 have them, i would see its future
     MAC's y     with x added, so that what is written as a key and what is asked are of one kind
-    a * b       "normalised, followed by a nonlinearity": attention opens or shuts what the memory read. The other way
-                round, norm(a) silu(norm(b)), had learned nothing of lab 08's task after 400 steps
+    MAC's h     is asked for with the convolution's past empty at every segment: its past would be y's, not x's
+    MAL         attention has a norm of its own, and both layers write to the residual stream
+    a * b       "normalised, followed by a nonlinearity": attention opens or shuts what the memory read
     P           keys and values that every position sees; the memory does not read them (its W_0 is learned already)
     positions   rotary, counted within [P | what stands beside the segment | segment]
     first       before the first segment of SWA stands one of zeros, which attention may use as a sink
@@ -35,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from latentkit.layers import TokenEmbedding, rotate, rotation_table
-from latentkit.models.neural_memory import MemoryConfig, NeuralMemory, Read
+from latentkit.models.neural_memory import Chunked, MemoryConfig, NeuralMemory, Read
 
 Variant = Literal["LMM", "MAC", "MAG", "MAL", "attention"]
 
@@ -86,11 +87,17 @@ class Output(NamedTuple):
 
     @property
     def surprise(self) -> Float[Tensor, "b n l"]:
-        """The length of every token's gradient, in every layer."""
+        """The length of every token's gradient, in every layer.
+
+        Raises:
+            AttributeError: a model without a memory.
+        """
+        if not self.memories:
+            raise AttributeError("attention alone has no memory, so nothing surprises it; choose another variant")
         return torch.stack([read.surprise for read in self.memories], -1)
 
 
-class SegmentAttention(nn.Module):
+class SegmentAttention(Chunked):
     """Attention of a segment's C tokens to [P | C vectors beside it | the segment up to each token]."""
 
     rotation: Tensor
@@ -110,6 +117,7 @@ class SegmentAttention(nn.Module):
         # Beside the segment stands the one before it, of which a window of C still reaches the end; or h.
         self.register_buffer("window", torch.cat([seen, ~before, before], 1), persistent=False)
         self.register_buffer("causal", torch.cat([seen, before, before], 1), persistent=False)
+        self.mark(c)  # the segment and the window, even where the memory's gradients do not depend on it
 
     def forward(
         self, x: Float[Tensor, "b c d"], beside: Float[Tensor, "b c d"], mask: Bool[Tensor, "c pcc"]
@@ -128,7 +136,7 @@ class SegmentAttention(nn.Module):
         b, c = len(x), before.shape[1]
         beside = torch.cat([before, x], 1)
         segments, besides = (y.unflatten(1, (-1, c)).flatten(0, 1) for y in (x, beside[:, :-c]))
-        return self(segments, besides, self.window).unflatten(0, (b, -1)).flatten(1, 2), beside[:, -c:]
+        return self(segments, besides, self.window).unflatten(0, (b, -1)).flatten(1, 2), beside[:, -c:].clone()
 
 
 State = tuple[Tensor, ...]

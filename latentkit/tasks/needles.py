@@ -85,8 +85,10 @@ class Needles:
         All needles lie in one block; the last block ends with the questions. The depth is not told (zeros).
 
         Raises:
-            ValueError: lengths that are no multiples of `block`, or needles that would lie outside.
+            ValueError: lengths that are no multiples of `block`, needles that would lie outside, or too short a block.
         """
+        if block < 2 * self.needles:
+            raise ValueError(f"block={block}; {self.needles} needles take {2 * self.needles} tokens: make it as long")
         if length % block or distance % block or not block <= distance < length:
             raise ValueError(
                 f"length={length}, distance={distance}, block={block}; need multiples of the block, and "
@@ -108,7 +110,15 @@ class Needles:
         return accuracy_by_depth(logits, batch)
 
     def recall(self, logits: Float[Tensor, "b n v"], batch: Batch) -> float:
-        """Share of questions answered right; logits may be those of the last n positions only."""
+        """Share of questions answered right; logits may be those of the last n positions only.
+
+        Raises:
+            ValueError: logits that are not finite; a model that has diverged would count as one that guesses.
+        """
+        if not bool(logits.isfinite().all()):
+            raise ValueError(
+                "logits hold numbers that are not finite: the memory diverged, and has no recall to measure"
+            )
         targets = batch.targets[:, -logits.shape[1] :]
         asked = targets != NO_TARGET
         return float((logits.argmax(-1) == targets)[asked].float().mean())

@@ -4,7 +4,7 @@
     targets                                                  d_1 d_2 d_3          (at the question mark and after it)
 
 A test of working memory: between key and question nothing matters but to keep it. "Pass key" is the task of Mohtashami
-and Jaggi 2023 (arXiv 2305.16300), in words; TransformerFAM is tested on it (arXiv 2404.09173, figure 1).
+and Jaggi 2023 (arXiv 2305.16300), in words; TransformerFAM is tested on it (arXiv 2404.09173, passkey retrieval).
 """
 
 import matplotlib.pyplot as plt
@@ -65,7 +65,17 @@ class Passkey:
         return self._asked(tokens, secret)
 
     def continued(self, secret: Int[Tensor, "b digits"], length: int, generator: torch.Generator) -> Batch:
-        """`length` blocks more of sequences whose key came before: nothing but filler, and again the question."""
+        """`length` blocks more of sequences whose key came before: nothing but filler, and again the question.
+
+        Raises:
+            ValueError: no sequences, keys that are not `digits` digits each, or length below 1.
+        """
+        if secret.ndim != 2 or len(secret) < 1 or secret.shape[1] != self.digits:
+            raise ValueError(f"keys of shape {list(secret.shape)}; expected [b, {self.digits}], b at least 1")
+        if secret.min() < 0 or secret.max() >= TEN:
+            raise ValueError(f"keys from {int(secret.min())} to {int(secret.max())}; digits are 0 to {TEN - 1}")
+        if length < 1:
+            raise ValueError(f"length={length} blocks; it must be at least 1")
         tokens = torch.randint(TEN, TEN + FILLERS, (len(secret), length * self.block), generator=generator)
         return self._asked(tokens, secret)
 

@@ -36,7 +36,8 @@ def surprise_strip(
         start: the token pointed at first.
 
     Raises:
-        ValueError: no memory, series of another length, values that are negative or not finite, or no such position.
+        ValueError: no memory, series of another length, values that are negative or not finite, gates above 1, or no
+            such position.
     """
     n = len(tokens)
     gates, marks = gates or {}, marks or {}
@@ -47,6 +48,9 @@ def surprise_strip(
             raise ValueError(f"{name!r} has shape {list(series.shape)}; expected [{n}], one number a token")
         if not bool(series.isfinite().all()) or float(series.min()) < 0:
             raise ValueError(f"{name!r} holds a number that is negative or not finite: the memory diverged")
+    for name, series in gates.items():
+        if float(series.max()) > 1:
+            raise ValueError(f"{name!r} holds {float(series.max()):.3g}; a gate is from 0 to 1")
     if outside := [i for i in (*marks, start) if not 0 <= i < n]:
         raise ValueError(f"position {outside[0]}; this stream has positions 0 to {n - 1}")
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -114,6 +116,37 @@ def test_recovery_by_hand():
     assert recovery(torch.tensor(calm + [1.0] * 48), 64) is None
 
 
-def test_an_unknown_regime_is_refused(learners_view):
+def test_slack_is_what_lets_a_perfect_memory_be_back():
+    surprise = torch.tensor([0.0] * 64 + [1.0] * 8 + [0.04] * 16)
+    assert recovery(surprise, 64) == 8
+    assert recovery(surprise, 64, slack=0.0) is None
+    assert recovery(surprise, 64, slack=1.1) == 0
+    assert recovery(surprise + 0.04, 64, slack=0.0) is None
+    assert recovery(surprise + 0.04, 64, slack=0.0, factor=3.0) == 8
+
+
+@pytest.mark.parametrize("period", [5, 7, 8, 9, 10, 12])
+def test_every_period_that_is_accepted_has_another_order(period):
+    tokens = interrupted(generator(), period=period, length=512).tokens.tolist()
+    tokens = [t if t < period else None for t in tokens]
+    first = {a: b for a, b in pairwise(tokens[:256]) if None not in (a, b)}
+    second = {a: b for a, b in pairwise(tokens[257:]) if None not in (a, b)}
+    assert set(first) == set(second) == set(range(period))
+    assert all(first[token] != second[token] for token in range(period))
+
+
+def test_bad_input_says_what_would_be_right(learners_view):
     with pytest.raises(ValueError, match="choose 'independent', 'correlated' or 'rewritten'"):
         associations("random", 4, generator())
+    with pytest.raises(ValueError, match="number=0, d=32, batch=8; all must be at least 1"):
+        associations("independent", 0, generator())
+    with pytest.raises(ValueError, match="choose hidden=0 or hebbian=False"):
+        Rule(hidden=4, hebbian=True)
+    for fields in ({"eta": 2.0}, {"alpha": -1.0}):
+        with pytest.raises(ValueError, match="need 0 <= eta < 1 and 0 <= alpha <= 1"):
+            Rule(**fields)
+    for period in (2, 6, 300):
+        with pytest.raises(ValueError, match="such as 8"):
+            interrupted(generator(), period=period)
+    with pytest.raises(ValueError, match="switch must be from 64 to 92"):
+        recovery(torch.zeros(100), 40)

@@ -70,3 +70,14 @@ def test_bad_input_is_refused(learners_view):
         LinearProbe.fit(torch.ones(1, 4), torch.zeros(1, 1).long(), 3, ridge=1.0)
     with pytest.raises(ValueError, match="ridge=0"):
         LinearProbe.fit(torch.ones(3, 4), torch.zeros(3, 1).long(), 3, ridge=0)
+    with pytest.raises(ValueError, match=r"3 states, labels of shape \[2, 1\]; expected \[3, labels\]"):
+        LinearProbe.fit(torch.ones(3, 4), torch.zeros(2, 1).long(), 3)
+    with pytest.raises(ValueError, match="labels from 0 to 3; with num_classes=3 they are 0 to 2"):
+        LinearProbe.fit(torch.ones(3, 4), torch.tensor([[0], [1], [3]]), 3)
+    with pytest.raises(ValueError, match="18 tokens; need one or more whole blocks of 4"):
+        feedback_path(model(), TOKENS[:, :18])
+    with pytest.raises(ValueError, match="0 tokens"):
+        feedback_path(model(), TOKENS[:, :0])
+    for keep in ([0, 2], [6], []):
+        with pytest.raises(ValueError, match="need one or more of the blocks 1 to 5"):
+            feedback_path(model(), TOKENS, keep=keep)

@@ -33,9 +33,10 @@ def test_passkey(fam, bswa, verdict):
     ("growth", "plain", "best", "verdict"),
     [
         (4, (40, 50, 60), (80, 80, 80), "reproduced"),
-        (4, (40, 50, 60), (61, 80, 80), "partly"),
-        (4, (40, 50, 60), (60, 80, 80), "not reproduced"),
-        (4, (80, 90, 90), (95, 95, 95), "partly"),  # nothing to mend, and yet better
+        (4, (40, 50, 60), (79.9, 80, 80), "not reproduced"),  # 20 points more than the best seed without, not 19.9
+        (4, (40, 50, 50), (79.9, 80, 80), "partly"),
+        (4, (40, 40, 75), (94, 94, 94), "not reproduced"),
+        (4, (80, 80, 80), (100, 100, 100), "partly"),  # nothing to mend, and yet better
         (3.9, (40, 50, 60), (80, 80, 80), "not reproduced"),
     ],
 )
@@ -46,11 +47,17 @@ def test_remedies(growth, plain, best, verdict):
 
 
 @pytest.mark.parametrize(
-    ("cut", "flat", "verdict"),
-    [((10, 89), (10, 20), "reproduced"), ((10, 90), (10, 20), "partly"), ((90, 90), (10, 99), "not reproduced")],
+    ("cut", "flat", "segment", "verdict"),
+    [
+        ((10, 70), (10, 70), (0, 95), "reproduced"),
+        ((10, 70), (10, 70), (0, 95.1), "partly"),  # the segment is worth something
+        ((10, 70.1), (10, 70), (0, 0), "partly"),
+        ((10, 70), (10, 70.1), (0, 0), "partly"),
+        ((71, 71), (10, 99), (0, 0), "not reproduced"),
+    ],
 )
-def test_ablations(cut, flat, verdict):
-    results = {PLAIN: runs(16, 90, 100), "with a memory segment": runs(16, 0, 0)}
+def test_ablations(cut, flat, segment, verdict):
+    results = {PLAIN: runs(16, 90, 100), "with a memory segment": runs(16, *segment)}
     results |= {"no gradient through time": runs(16, *cut), "no curriculum": runs(16, *flat)}
     assert REGISTRY["fam-ablations"].judge(results) == verdict
 

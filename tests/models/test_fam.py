@@ -3,6 +3,7 @@ import torch
 
 from latentkit.layers import count_parameters
 from latentkit.models import FAM, FAMConfig
+from latentkit.models.fam import FAMLayer
 from latentkit.recurrence import TimeRecurrent, stream
 
 VOCAB = 11
@@ -139,6 +140,35 @@ def test_no_gradient_comes_from_a_later_token(f, m):
         reached = gradient[0].abs().sum(-1) > 0
         assert not reached[place + 1 :].any()
         assert reached[: place + 1].all()  # through the feedback, all the way back
+
+
+def test_without_feedback_nothing_runs_block_by_block(monkeypatch):
+    model, x = make(0, 1), tokens(5)
+    calls = []
+    project = FAMLayer.project
+    monkeypatch.setattr(FAMLayer, "project", lambda layer, x: calls.append(len(x)) or project(layer, x))
+    model(x)
+    assert calls == [10, 10]  # all blocks of both sequences at once, a layer a call
+
+
+@pytest.mark.parametrize(("f", "m", "masks"), [(2, 0, 1), (0, 0, 1), (2, 1, 3)])
+def test_without_a_memory_segment_one_mask_is_enough(f, m, masks):
+    model, seen = make(f, m), torch.tensor([[0], [1], [2]])
+    mask = model._mask(seen)
+    assert mask.shape == (masks, 1, 4, 4 * m + f + 4)
+    for i, row in enumerate(mask.expand(3, -1, -1, -1)[:, 0].tolist()):
+        blank = 4 * (m - min(i, m))
+        assert row == [[blank <= k <= 4 * m + f + q for k in range(4 * m + f + 4)] for q in range(4)]
+
+
+@pytest.mark.parametrize("m", [0, 1])
+def test_a_cut_gradient_is_cut_through_the_feedback_only(m):
+    """The memory segment still carries one, from the block before."""
+    model, x = make(2, m, through_time=False, num_layers=1), tokens(2, batch=1)
+    embedded = model.embed(x).detach().requires_grad_()
+    model.embed.forward = lambda _: embedded
+    (gradient,) = torch.autograd.grad(model(x)[0, 4:].sum(), embedded)
+    assert (gradient[0, :4].abs().sum() > 0) == bool(m) and gradient[0, 4:].abs().sum() > 0
 
 
 def test_without_feedback_the_window_ends():

@@ -104,7 +104,7 @@ def test_chunks_of_one_token_are_the_sequential_recurrence(depth):
 
 @pytest.mark.parametrize("chunk", [1, 3, 12])
 @pytest.mark.parametrize("forget", [False, True])
-def test_delta_net_and_gated_delta_net_are_special_cases(chunk, forget):
+def test_delta_net_and_our_gated_delta_are_special_cases(chunk, forget):
     """M_t = (1 - alpha) M_{t-1} + theta (v - M_{t-1} k) k^T, with eta = 0 or without any; alpha = 0 for DeltaNet."""
     k, v, q, gates = draw()
     k = F.normalize(k, dim=-1)
@@ -125,6 +125,26 @@ def test_delta_net_and_gated_delta_net_are_special_cases(chunk, forget):
         both, k, v, q, Gates(gates.theta, none, gates.alpha if forget else none), chunk, gradients="token"
     )
     torch.testing.assert_close(y, torch.stack(answers, 1), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 12])
+def test_gated_delta_net_is_exactly_one_choice_of_step_and_value(chunk):
+    """S_t = S_{t-1} a (I - beta k k^T) + beta v k^T (Yang et al. 2025): theta = a beta, v / a, with a = 1 - alpha."""
+    k, v, q, gates = draw()
+    k, a, beta = F.normalize(k, dim=-1), 1 - gates.alpha, 4 * gates.theta
+    S, answers = torch.zeros(B, D, D, dtype=torch.float64), []
+    for t in range(N):
+        projector = torch.eye(D, dtype=torch.float64) - beta[:, t, None, None] * torch.einsum(
+            "bi,bj->bij", k[:, t], k[:, t]
+        )
+        S = a[:, t, None, None] * (S @ projector) + torch.einsum("b,bi,bj->bij", beta[:, t], v[:, t], k[:, t])
+        answers.append(torch.einsum("bij,bj->bi", S, q[:, t]))
+    zero = Fast((torch.zeros(B, D, D, dtype=torch.float64),), ())
+    mapped = Gates(a * beta, None, gates.alpha)
+    y, _, _ = run_memory(zero, k, v / a[..., None], q, mapped, chunk, gradients="token")
+    torch.testing.assert_close(y, torch.stack(answers, 1), rtol=0, atol=1e-10)
+    plain, _, _ = run_memory(zero, k, v, q, Gates(beta, None, gates.alpha), chunk, gradients="token")
+    assert (plain - y).abs().max() > 1e-3  # without the mapping it is another model
 
 
 def test_hebbian_rule_is_causal_linear_attention():

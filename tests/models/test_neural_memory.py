@@ -141,6 +141,20 @@ def test_weights_of_another_chunk_size_are_loaded_with_a_warning():
         make(replace(exact, chunk=2)).load_state_dict(make(exact).state_dict())
 
 
+def test_the_state_does_not_keep_what_was_read_alive():
+    memory = make()
+    _, _, state = memory(draw(400), memory.initial_state(2))
+    for part in state:
+        assert part.untyped_storage().nbytes() == part.numel() * part.element_size()
+
+
+def test_the_hebbian_surprise_is_the_length_of_what_is_added():
+    memory, x = make(KINDS["hebbian"]), draw(4)
+    _, k, v, _ = memory._project(x, memory.initial_state(2)[0])
+    _, read, _ = memory(x, memory.initial_state(2))
+    torch.testing.assert_close(read.surprise, k.norm(dim=-1) * v.norm(dim=-1), rtol=0, atol=1e-10)
+
+
 def test_bad_configs_say_what_would_be_right(learners_view):
     for fields, message in [
         ({"chunk": 0}, "must be at least 1"),

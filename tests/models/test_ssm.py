@@ -157,6 +157,18 @@ def test_long_sequences_stay_finite():
     assert all(bool(part.isfinite().all()) for part in (y, h, x.grad, log_a.grad))
 
 
+def test_strong_decay_in_float32_is_as_exact_as_weak():
+    """Sums of hundreds in float32 would leave differences with an error of 1e-5 and more in the decays."""
+    x, _, B, C, h = inputs(64)
+    log_a = -20 * torch.rand(2, 64, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    log_a[:, ::2] = -1e-3  # forgets nearly all, then nearly nothing
+    exact = sequential(x, log_a.float().double(), B, C, h)
+    single = (x.float(), log_a.float(), B.float(), C.float(), h.float())
+    for mine, theirs in zip(ssd(*single, 64), exact, strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine.double(), theirs, rtol=2e-6, atol=2e-6)
+
+
 def test_mimetic_start_attends_like_linear_attention():
     """Nothing is forgotten, Delta is 1 for every token, and equal tokens find each other."""
     model = make(init="mimetic", num_layers=1)
@@ -177,8 +189,12 @@ def test_inverse_softplus():
 
 
 def test_the_size_of_the_state():
-    config = make().config
-    assert config.recurrent_size == make().initial_state(1).h.numel() == 2 * 12 * 5
+    """All that is carried from one block to the next: the states, and what the convolutions keep."""
+    for fields in ({}, {"state_size": 1}, {"conv_width": 1}, {"num_layers": 3, "conv_width": 2}):
+        model = make(**fields)
+        assert model.config.recurrent_size == sum(part.numel() for part in model.initial_state(1))
+    assert make().config.recurrent_size == 2 * (12 * 5 + 3 * (12 + 10))
+    assert make(conv_width=1).config.recurrent_size == 2 * 12 * 5
 
 
 @pytest.mark.parametrize(

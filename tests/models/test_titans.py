@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -109,6 +110,48 @@ def test_memory_as_context_by_its_equations():
     torch.testing.assert_close(model(TOKENS), wanted, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("variant", ["MAG", "MAL"])
+def test_memory_as_gate_and_as_layer_by_their_equations(variant):
+    model = make(variant)
+    layer, h = model.layers[0], model.embed(TOKENS)
+    x = layer.norm1(h)
+    remembered, _, _ = layer.memory(x, layer.memory.initial_state(2))
+    seen = x if variant == "MAG" else layer.norm_between(h + remembered)
+    y = torch.stack([torch.stack([sliding(layer.attention, row, t) for t in range(16)]) for row in seen])
+    if variant == "MAG":
+        a = layer.product.norm_a
+        normed = y * (y.square().mean(-1, keepdim=True) + torch.finfo(y.dtype).eps).rsqrt() * a.weight
+        o = normed.sigmoid() * layer.product.norm_b(remembered)
+    else:
+        o = remembered + y
+    mixed = h + o
+    wanted = model.head(model.norm(mixed + layer.mlp(layer.norm2(mixed))))
+    torch.testing.assert_close(model(TOKENS), wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("gradients", ["chunk", "token"])
+def test_weights_of_another_segment_are_loaded_with_a_warning(variant, gradients):
+    """Beside attention the chunk is the segment and the window, even where gradients are taken at every token."""
+    memory = replace(SMALL.memory, gradients=gradients)
+    trained, other = make(variant, memory=memory), make(variant, memory=replace(memory, chunk=2))
+    if (variant, gradients) == ("LMM", "token"):
+        with warnings.catch_warnings(action="error"):
+            other.load_state_dict(trained.state_dict())
+    else:
+        with pytest.warns(UserWarning, match=r"trained with chunks of 4 tokens.*chunks of 2 tokens"):
+            other.load_state_dict(trained.state_dict())
+    with warnings.catch_warnings(action="error"):
+        make(variant, memory=memory).load_state_dict(trained.state_dict())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_state_does_not_keep_what_was_read_alive(variant):
+    model = make(variant)
+    state, _ = model.step(model.initial_state(2), TOKENS.repeat(1, 8))
+    assert all(part.untyped_storage().nbytes() == part.numel() * part.element_size() for part in state)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_weight_has_a_gradient(variant):
     model = make(variant, num_layers=2)
@@ -123,6 +166,8 @@ def test_bad_input_says_what_would_be_right(learners_view):
         model.step(model.initial_state(2), TOKENS[:, :6])
     with pytest.raises(ValueError, match="token 9 is outside"):
         model(TOKENS + 9 - TOKENS)
+    with pytest.raises(AttributeError, match="attention alone has no memory"):
+        _ = make("attention").read(TOKENS).surprise
     for fields, message in [
         ({"variant": "MAX"}, "choose one of 'LMM', 'MAC'"),
         ({"num_layers": 0}, "must be at least 1"),

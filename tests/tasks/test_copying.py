@@ -90,6 +90,32 @@ def test_bad_input_is_refused(learners_view):
         NgramLookup(4, twice=True).sample(1, 11, generator())
 
 
+def test_a_key_that_could_hardly_stand_once_is_refused(learners_view):
+    """Drawing again until it does would not end: with 2 letters, 40 others must not be the key's."""
+    with pytest.raises(ValueError, match=r"length=40: a key of 1 of 2 letters .* at most 10 letters, or take a larger"):
+        NgramLookup(2, key=1).sample(1, 40, generator())
+    assert NgramLookup(2, key=1).sample(2, 10, generator()).tokens.shape == (2, 1 + 10 + 1 + 1 + 3)
+    assert NgramLookup(16).sample(2, 128, generator()).tokens.shape == (2, 1 + 128 + 1 + 2 + 3)
+
+
+def test_a_lookup_by_hand():
+    task = NgramLookup(4, answer=2)
+    batch = task.batch(torch.tensor([[0, 1, 2, 3, 0]]), torch.tensor([1]))
+    assert text(task.token_names, batch.tokens[0].tolist()) == "$abcda|bcd"
+    assert text(task.class_names, batch.targets[0].tolist()) == "........da"
+
+
+@pytest.mark.parametrize("place", [[2], [-1], [0, 0], []])
+def test_places_that_do_not_fit_are_refused(place, learners_view):
+    with pytest.raises(ValueError, match="one place a string, from 0 to 1"):
+        NgramLookup(4, answer=2).batch(torch.tensor([[0, 1, 2, 3, 0]]), torch.tensor(place, dtype=torch.long))
+
+
+def test_lookup_refuses_letters_outside_the_alphabet(learners_view):
+    with pytest.raises(ValueError, match=r"letters must be 0\.\.3; found 1\.\.4"):
+        NgramLookup(4, answer=1).batch(torch.tensor([[1, 2, 4]]), torch.tensor([0]))
+
+
 def test_pictures_mark_what_is_right():
     task = Copying(4)
     batch = task.batch(torch.tensor([[2, 0, 3]]))

@@ -80,3 +80,7 @@ def test_bad_input_says_what_would_be_right():
         Needles().sample(2, 15, generator())
     with pytest.raises(ValueError, match="block <= distance < length"):
         list(Needles().blocks(2, 64, 64, 16, generator()))
+    with pytest.raises(ValueError, match="block=4; 4 needles take 8 tokens"):
+        list(Needles().blocks(2, 64, 32, 4, generator()))
+    with pytest.raises(ValueError, match="the memory diverged"):
+        Needles().recall(torch.full((2, 20, 16), float("nan")), Needles().sample(2, 20, generator()))

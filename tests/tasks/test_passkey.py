@@ -68,3 +68,31 @@ def test_a_block_must_hold_key_and_question(block, digits):
 def test_bad_sizes_are_refused(batch, length):
     with pytest.raises(ValueError, match=f"batch={batch}, length={length}"):
         Passkey().sample(batch, length, generator())
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_continued_sequence_holds_filler_the_question_and_the_old_key(length):
+    task = Passkey(block=8, digits=2)
+    secret = torch.tensor([[1, 2], [0, 9], [7, 7]])
+    batch = task.continued(secret, length, generator())
+    assert batch.tokens.shape == (3, 8 * length)
+    assert ((batch.tokens[:, :-3] >= 10) & (batch.tokens[:, :-3] < 26)).all()
+    assert (batch.tokens[:, -3] == task.question).all() and torch.equal(batch.tokens[:, -2:], secret)
+    assert torch.equal(batch.targets[:, -3:-1], secret)
+    assert (batch.targets[:, :-3] == NO_TARGET).all() and (batch.targets[:, -1] == NO_TARGET).all()
+    assert (batch.depth == length - 1).all() and torch.equal(task.secret(batch), secret)
+
+
+@pytest.mark.parametrize(
+    ("secret", "length", "message"),
+    [
+        ([[1, 2]], 1, r"keys of shape \[1, 2\]; expected \[b, 3\]"),
+        ([1, 2, 3], 1, r"keys of shape \[3\]"),
+        ([[1, 2, 10]], 1, "keys from 1 to 10; digits are 0 to 9"),
+        ([[-1, 2, 3]], 1, "keys from -1 to 3"),
+        ([[1, 2, 3]], 0, "length=0 blocks; it must be at least 1"),
+    ],
+)
+def test_what_cannot_go_on_is_refused(learners_view, secret, length, message):
+    with pytest.raises(ValueError, match=message):
+        Passkey().continued(torch.tensor(secret), length, generator())

@@ -49,6 +49,7 @@ def test_the_table_has_the_most_surprising_tokens():
         ({"gates": {"step": torch.zeros(4, 1)}}, r"'step' has shape \[4, 1\]"),
         ({"surprise": {"matrix": torch.tensor([1.0, float("nan"), 0, 0])}}, "the memory diverged"),
         ({"gates": {"step": torch.tensor([-1.0, 0, 0, 0])}}, "'step' holds a number that is negative"),
+        ({"gates": {"step": torch.tensor([1.5, 0, 0, 0])}}, "'step' holds 1.5; a gate is from 0 to 1"),
         ({"marks": {4: "beyond"}}, "position 4; this stream has positions 0 to 3"),
         ({"start": -1}, "position -1"),
     ],
