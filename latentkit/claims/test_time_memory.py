@@ -199,10 +199,6 @@ def _judge_million(results: Results) -> Verdict:
     return "partly" if constant and alive else "not reproduced"
 
 
-def _ships(names: Sequence[str]) -> dict[str, str]:
-    return {name: f"needles-{name.lower()}.safetensors" for name in names}
-
-
 _TITANS: dict[str, Any] = {"paper": "Behrouz, Zhong, Mirrokni 2025", "cite": "behrouz2025titans"}
 
 CLAIMS = [
@@ -223,7 +219,7 @@ CLAIMS = [
         "linear attention less than 70% on every seed, at the one of two learning rates that recalls more at 128 "
         "tokens; partly if the memory's worst seed is better than linear attention's best. DeltaNet and gated delta "
         "stand beside them",
-        ship=_ships(["matrix", "mlp", "matrix-token", "linear-attention", "delta"]),
+        ship={"matrix": "needles-matrix.safetensors"},
         note="Every memory holds 32 x 32 numbers; momentum carries a second 32 x 32, so Titans' state is twice that of "
         "the delta rules and of linear attention. Parameters differ by less than 1%, but for the MLP memory, whose "
         "initial weights are learned: 9% more. Linear attention here has no gate (its step is 1, the others learn "
@@ -247,7 +243,6 @@ CLAIMS = [
         rule="reproduced if in sequences of 256 tokens, twice the longest of training, each of MAC, MAG and MAL "
         "recalls at least 95% on every seed and at least 50 points more than attention alone with the same window of "
         "16; partly if one of them does",
-        ship=_ships(["MAC", "MAG", "MAL"]),
         note="Equal parameters within 1%: attention alone has a wider feed-forward net. A window of 16 cannot see "
         "further, so that the 50 points are nearly certain: this shows that the memory works inside a hybrid, not that "
         "a hybrid is better than a memory alone. One learning rate, 5e-3, for all.",

@@ -48,7 +48,7 @@ def test_the_sidecar_is_readable_and_says_where_weights_came_from(saved):
     about = json.loads(saved.with_suffix(".json").read_text())
     assert about["command"] == "latentkit reproduce x"
     assert about["config"]["type"] == "TransformerConfig"
-    assert about["config"]["block"] == {"type": "BlockConfig", **vars(SMALL)}
+    assert about["config"]["block"] == config_to_json(SMALL)
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, SMALL], ids=str)
