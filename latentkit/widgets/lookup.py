@@ -117,12 +117,13 @@ class LookupReader(base.Widget):
         return next(f["text"] for f in self.view["frames"] if f["place"] == self.value)
 
     def table(self) -> str:
-        """For every written position: what is written, and where each head looks most."""
+        """For every written position: what is written, and where each head looks most; and the last one in words."""
         tokens, rows = self.view["tokens"], []
         for f in self.view["frames"]:
             tops = [max(range(len(tokens)), key=row.__getitem__) for row in f["weights"]]
             said = f["says"] + ("" if f["right"] else " ✗")
             rows.append([f"{f['place']}: {tokens[f['place']]}", said, *(f"{tokens[i]} at {i}" for i in tops)])
-        return f"<p>{html.escape(self.view['title'])}</p>" + base.table(
+        last = self.view["frames"][-1]["text"]
+        return f"<p>{html.escape(self.view['title'])} {html.escape(last)}</p>" + base.table(
             ["position", "writes", *self.view["heads"]], rows
         )
