@@ -1,21 +1,21 @@
 """A neural memory's layer, side by side with titans-pytorch: `make bench`.
 
-Every case runs in a process of its own, one thread, and the cases alternate, several rounds, so that a busy minute of
-the machine hits all. What is compared is CPU time a call (the smallest over rounds of the median within a round) and
+Every case runs in a process of its own (forked from one that has only imported the packages), one thread, and the two
+sides alternate, several rounds, so that a busy minute of the machine hits both. What is compared is CPU time a call (the smallest over rounds of the median within a round) and
 peak memory above what the process held once the layer was built.
 
-    python benchmarks/memory.py              all cells; writes data/benchmarks/memory.json
-    python benchmarks/memory.py --case NAME  one case, as json on stdout (what the runner calls)
+    python benchmarks/memory.py               all cells; writes data/benchmarks/memory.json
+    python benchmarks/memory.py --cells NAME  only these; writes nothing
 """
 
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +56,8 @@ def titans_pytorch(d: int, chunk: int, depth: int) -> tuple[Any, Layer]:
 
 SIDES = {"latentkit": latentkit, "titans-pytorch": titans_pytorch}
 MEMORIES = {"matrix": 1, "MLP": 2}
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["torch", "latentkit.models", "titans_pytorch"])
 
 
 def measure(case: str) -> dict[str, float]:
@@ -95,8 +97,8 @@ def run_cell(cell: str) -> dict[str, Any]:
     rounds: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(ROUNDS):
         for side, found in rounds.items():
-            command = [sys.executable, __file__, "--case", f"{side}/{cell}"]
-            found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            with FRESH.Pool(1) as process:
+                found.append(process.apply(measure, (f"{side}/{cell}",)))
     ours, theirs = (
         {"parameters": found[0]["parameters"]} | {key: min(f[key] for f in found) for key in ("cpu_ms", "peak_mib")}
         for found in rounds.values()
@@ -123,17 +125,15 @@ def main() -> None:
     """The command line."""
     cells = ["/".join(map(str, cell)) for cell in itertools.product(MEMORIES, WIDTHS, CHUNKS, LENGTHS, MODES)]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", help="run one case and print its json")
     parser.add_argument("--cells", nargs="*", default=cells, help=f"such as {cells[0]}")
     arguments = parser.parse_args()
-    if arguments.case:
-        print(json.dumps(measure(arguments.case)))
-        return
     rows = []
     for cell in arguments.cells:
         rows.append(run_cell(cell))
         print(f"{cell:36} {rows[-1]['times as fast']:5.2f} x as fast, {rows[-1]['times the memory']:5.2f} x the memory")
         sys.stdout.flush()
+    if arguments.cells != cells:
+        return
     packages = ("torch", "titans-pytorch")
     record = {
         "title": "A neural memory",

@@ -135,6 +135,7 @@ class FAM(nn.Module):
     """See the module's docstring for the equations; a `latentkit.recurrence.TimeRecurrent` model."""
 
     rotation: Tensor
+    asking: Tensor
 
     def __init__(self, config: FAMConfig):
         super().__init__()
@@ -148,9 +149,11 @@ class FAM(nn.Module):
         self.head = nn.Linear(d, config.num_classes)
         # Places count from the start of the memory segment; without one, from where the feedback's block would be.
         self.start = config.block_size * max(config.memory_blocks, 1)
-        self.register_buffer(
-            "rotation", rotation_table(self.start + config.block_size, d // config.num_heads), persistent=False
-        )
+        table = rotation_table(self.start + config.block_size, d // config.num_heads)
+        self.register_buffer("rotation", table, persistent=False)
+        # Of the queries of [feedback | block]: the feedback asks from the block's last places.
+        asking = torch.cat([table[:, len(table[0]) - f :], table[:, self.start :]], 1)
+        self.register_buffer("asking", asking, persistent=False)
 
     def forward(self, tokens: Int[Tensor, "b blocks_n"]) -> Float[Tensor, "b blocks_n v"]:
         """Logits at every position of whole sequences, layer by layer.
@@ -164,13 +167,13 @@ class FAM(nn.Module):
             raise ValueError(f"{tokens.shape[1]} tokens are no whole number of blocks of {size}; pad them at the front")
         x = x.unflatten(1, (-1, size)).flatten(0, 1)
         seen = torch.arange(len(x) // b, device=x.device).repeat(b)[:, None]
-        mask = self._mask(seen)
+        mask = self._mask(seen)[:, :, self.config.num_feedback :]
         for layer, start in zip(self.layers, self.initial_feedback(), strict=True):
             q, k, v = layer.project(x)
             keys, values = (self._segments(part.unflatten(0, (b, -1))) for part in (k, v))
             q, k = self.turn(q), self.turn(k)
             feedback = self._remember(layer, start, k.unflatten(0, (b, -1)), v.unflatten(0, (b, -1)))
-            x = layer.finish(self._read(q, (keys, values), feedback, (k, v), mask), x)
+            x = layer.finish(self._read(q, (keys, values), _beside(feedback, (k, v)), mask), x)
         return self.decode(x).reshape(b, -1, self.config.num_classes)
 
     def initial_state(self, batch: int) -> FAMState:
@@ -182,7 +185,7 @@ class FAM(nn.Module):
         return FAMState(feedback, empty, empty, torch.zeros(batch, 1, dtype=torch.long, device=weight.device))
 
     def step(self, state: FAMState, block: Int[Tensor, "b n"]) -> tuple[FAMState, Float[Tensor, "b n d"]]:
-        """One block through all layers: tokens and feedback side by side.
+        """One block through all layers: feedback and tokens side by side, in one attention.
 
         Raises:
             TypeError, ValueError: tokens that cannot be embedded, or a block of another size.
@@ -193,17 +196,13 @@ class FAM(nn.Module):
             raise ValueError(f"a block of {block.shape[1]} tokens; this model reads blocks of exactly {size}")
         mask, feedback, keys, values = self._mask(state.seen), [], [], []
         for i, layer in enumerate(self.layers):
-            both = torch.cat([x, state.feedback[:, i]], 1)
-            (q, qf), (k, kf), (v, vf) = (part.split([size, f], 2) for part in layer.project(both))
+            q, k, v = layer.project(torch.cat([state.feedback[:, i], x], 1))
             segment = state.keys[:, i], state.values[:, i]
-            keys.append(torch.cat([segment[0], k], 2)[:, :, size:] if held else segment[0])
-            values.append(torch.cat([segment[1], v], 2)[:, :, size:] if held else segment[1])
-            q, k, kf = self.turn(q), self.turn(k), self.turn(kf, -f)
-            mixed = self._read(q, segment, (kf, vf), (k, v), mask)
-            if f:
-                mixed = torch.cat([mixed, self._write(self.turn(qf, size - f), (kf, vf), (k, v))], 2)
+            keys.append(torch.cat([segment[0], k[:, :, f:]], 2)[:, :, size:] if held else segment[0])
+            values.append(torch.cat([segment[1], v[:, :, f:]], 2)[:, :, size:] if held else segment[1])
+            mixed = self._read(rotate(q, self.asking), segment, (self.turn(k, -f), v), mask)
             residual = self._residual(state.feedback[:, i], state.seen[..., None] > 0)
-            x, new = layer.finish(mixed, torch.cat([x, residual], 1)).split([size, f], 1)
+            new, x = layer.finish(mixed, torch.cat([residual, x], 1)).split([f, size], 1)
             feedback.append(new if self.config.through_time else new.detach())
         seen = (state.seen + 1).clamp(max=max(self.config.memory_blocks, 1))
         return FAMState(torch.stack(feedback, 1), torch.stack(keys, 1), torch.stack(values, 1), seen), x
@@ -264,17 +263,14 @@ class FAM(nn.Module):
         self,
         q: Heads,
         segment: tuple[Float[Tensor, "b h s e"], Float[Tensor, "b h s e"]],
-        feedback: tuple[Float[Tensor, "b h f e"], Float[Tensor, "b h f e"]],
-        block: tuple[Heads, Heads],
-        mask: Bool[Tensor, "masks 1 n sfn"],
+        near: tuple[Float[Tensor, "b h fn e"], Float[Tensor, "b h fn e"]],
+        mask: Bool[Tensor, "masks 1 rows sfn"],
     ) -> Heads:
-        """What the tokens of a block attend to: the memory segment, the feedback, and their own block up to them."""
+        """Attention to the memory segment and to what is `near`, the feedback and the block; `mask` opens and shuts."""
         keys, values = segment
         if keys.shape[2]:
-            keys = self.turn(keys, -keys.shape[2])
-        k = torch.cat([keys, feedback[0], block[0]], 2)
-        v = torch.cat([values, feedback[1], block[1]], 2)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            near = _beside((self.turn(keys, -keys.shape[2]), values), near)
+        return F.scaled_dot_product_attention(q, *near, attn_mask=mask)
 
     def _write(
         self,
@@ -283,8 +279,7 @@ class FAM(nn.Module):
         block: tuple[Heads, Heads],
     ) -> Float[Tensor, "b h f e"]:
         """What the feedback attends to: itself and the whole block. No mask: it is read by later blocks only."""
-        k, v = (torch.cat(pair, 2) for pair in zip(feedback, block, strict=True))
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, *_beside(feedback, block))
 
     def _segments(self, blocks: Float[Tensor, "b t h n e"]) -> Float[Tensor, "bt h s e"]:
         """For every block the m before it, side by side; zeros where there were none."""
@@ -294,18 +289,27 @@ class FAM(nn.Module):
         padded = F.pad(blocks, (0, 0, 0, 0, 0, 0, m, 0))
         return torch.cat([padded[:, i : i + t] for i in range(m)], 3).flatten(0, 1)
 
-    def _mask(self, seen: Int[Tensor, "b 1"]) -> Bool[Tensor, "masks 1 n sfn"]:
-        """Which of [memory segment | feedback | block] a token may see; places of blocks that never were are shut.
+    def _mask(self, seen: Int[Tensor, "b 1"]) -> Bool[Tensor, "masks 1 fn sfn"]:
+        """Which of [memory segment | feedback | block] the rows [feedback | block] may see.
 
-        One mask a row; without a memory segment one for all rows, since nothing else can be missing.
+        The feedback sees itself and the whole block; a token the segment, the feedback, and its block up to it. Places
+        of blocks that never were are shut: one mask a sequence; without a segment one for all.
         """
-        config = self.config
-        n, held = config.block_size, config.memory_blocks * config.block_size
-        open_ = torch.ones(n, held + config.num_feedback + n, dtype=torch.bool, device=seen.device).tril(
-            held + config.num_feedback
-        )
+        n, f, held = self.config.block_size, self.config.num_feedback, self.config.memory_blocks * self.config.block_size
+        open_ = torch.ones(f + n, held + f + n, dtype=torch.bool, device=seen.device)
+        open_[:f, :held] = False
+        open_[f:] = open_[f:].tril(held + f)
         if not held:
             return open_[None, None]
         place = torch.arange(open_.shape[1], device=seen.device)
         filled = (place >= held - seen * n) | (place >= held)
         return open_ & filled[:, None, None]
+
+
+Pair = tuple[Float[Tensor, "b h _ e"], Float[Tensor, "b h _ e"]]
+
+
+def _beside(first: Pair, second: Pair) -> Pair:
+    """Keys beside keys, values beside values."""
+    keys, values = (torch.cat(parts, 2) for parts in zip(first, second, strict=True))
+    return keys, values

@@ -32,11 +32,12 @@ from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from latentkit.layers import TokenEmbedding, rotate, rotation_table
-from latentkit.models.neural_memory import Chunked, MemoryConfig, NeuralMemory, Read
+from latentkit.layers import TokenEmbedding
+from latentkit.models.neural_memory import MemoryConfig, NeuralMemory, Read
+from latentkit.models.segment_attention import SegmentAttention
 
 Variant = Literal["LMM", "MAC", "MAG", "MAL", "attention"]
 
@@ -97,48 +98,6 @@ class Output(NamedTuple):
         return torch.stack([read.surprise for read in self.memories], -1)
 
 
-class SegmentAttention(Chunked):
-    """Attention of a segment's C tokens to [P | C vectors beside it | the segment up to each token]."""
-
-    rotation: Tensor
-    window: Tensor
-    causal: Tensor
-
-    def __init__(self, config: TitansConfig):
-        super().__init__()
-        d, c, persistent = config.memory.d_model, config.memory.chunk, config.persistent
-        self.num_heads = config.num_heads
-        self.persistent = nn.Parameter(torch.randn(persistent, d))
-        self.qkv = nn.Linear(d, 3 * d, bias=False)
-        self.out = nn.Linear(d, d, bias=False)
-        table = rotation_table(persistent + 2 * c, d // config.num_heads)
-        self.register_buffer("rotation", table, persistent=False)
-        seen, before = torch.ones(c, persistent, dtype=torch.bool), torch.ones(c, c, dtype=torch.bool).tril()
-        # Beside the segment stands the one before it, of which a window of C still reaches the end; or h.
-        self.register_buffer("window", torch.cat([seen, ~before, before], 1), persistent=False)
-        self.register_buffer("causal", torch.cat([seen, before, before], 1), persistent=False)
-        self.mark(c)  # the segment and the window, even where the memory's gradients do not depend on it
-
-    def forward(
-        self, x: Float[Tensor, "b c d"], beside: Float[Tensor, "b c d"], mask: Bool[Tensor, "c pcc"]
-    ) -> Float[Tensor, "b c d"]:
-        """One segment a row of the batch; `mask` is `self.window` or `self.causal`."""
-        keys = torch.cat([self.persistent.expand(len(x), -1, -1), beside, x], 1)
-        q, k, v = self.qkv(keys).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, self.rotation), rotate(k, self.rotation)
-        mixed = F.scaled_dot_product_attention(q[:, :, -x.shape[1] :], k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-    def slide(
-        self, x: Float[Tensor, "b n d"], before: Float[Tensor, "b c d"]
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b c d"]]:
-        """A sliding window over whole segments, all at once; `before` is the segment before them."""
-        b, c = len(x), before.shape[1]
-        beside = torch.cat([before, x], 1)
-        segments, besides = (y.unflatten(1, (-1, c)).flatten(0, 1) for y in (x, beside[:, :-c]))
-        return self(segments, besides, self.window).unflatten(0, (b, -1)).flatten(1, 2), beside[:, -c:].clone()
-
-
 State = tuple[Tensor, ...]
 Mixed = tuple[Float[Tensor, "b n d"], tuple[Read, ...], State]
 
@@ -189,12 +148,17 @@ class MemoryOnly(Layer):
         return y, (read,), state
 
 
+def segment_attention(config: TitansConfig) -> SegmentAttention:
+    """The attention of a layer; its window is the memory's chunk."""
+    return SegmentAttention(config.memory.d_model, config.memory.chunk, config.num_heads, config.persistent)
+
+
 class AttentionOnly(Layer):
     """A sliding window and no memory."""
 
     def __init__(self, config: TitansConfig):
         super().__init__(config)
-        self.attention = SegmentAttention(config)
+        self.attention = segment_attention(config)
 
     def initial_state(self, batch: int) -> State:
         """The segment before."""
@@ -211,7 +175,7 @@ class Hybrid(Layer):
 
     def __init__(self, config: TitansConfig):
         super().__init__(config)
-        self.memory, self.attention = NeuralMemory(config.memory), SegmentAttention(config)
+        self.memory, self.attention = NeuralMemory(config.memory), segment_attention(config)
 
     def initial_state(self, batch: int) -> State:
         """Nothing read."""

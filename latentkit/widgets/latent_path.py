@@ -148,7 +148,12 @@ def _on_picture(points: Float[Tensor, "k b 2"]) -> list[list[list[int]]]:
 
 def _text(name: str, right: bool | None, length: float, direct: float) -> str:
     verdict = "" if right is None else f" ends {'right' if right else 'wrong'};"
-    detour = f"is {length / direct:.2g} times as long as a straight line" if direct > 0 else "ends where it began"
+    if direct == 0:
+        detour = "ends where it began"
+    elif length < 1.05 * direct:
+        detour = "is a straight line"
+    else:
+        detour = f"is {length / direct:.2g} times as long as a straight line"
     return f"{name}{verdict or ':'} its way in this plane {detour}"
 
 

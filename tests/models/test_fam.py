@@ -155,10 +155,11 @@ def test_without_feedback_nothing_runs_block_by_block(monkeypatch):
 def test_without_a_memory_segment_one_mask_is_enough(f, m, masks):
     model, seen = make(f, m), torch.tensor([[0], [1], [2]])
     mask = model._mask(seen)
-    assert mask.shape == (masks, 1, 4, 4 * m + f + 4)
+    assert mask.shape == (masks, 1, f + 4, 4 * m + f + 4)
     for i, row in enumerate(mask.expand(3, -1, -1, -1)[:, 0].tolist()):
         blank = 4 * (m - min(i, m))
-        assert row == [[blank <= k <= 4 * m + f + q for k in range(4 * m + f + 4)] for q in range(4)]
+        assert row[:f] == [[k >= 4 * m for k in range(4 * m + f + 4)]] * f
+        assert row[f:] == [[blank <= k <= 4 * m + f + q for k in range(4 * m + f + 4)] for q in range(4)]
 
 
 @pytest.mark.parametrize("m", [0, 1])

@@ -90,6 +90,8 @@ def test_text_says_where_the_chosen_path_ends():
     widget.value = 1
     assert widget.text == "easy ends right; its way in this plane ends where it began; 1 of 2 end right."
     assert latent_path(paths).text.startswith("path 0: its way in this plane is 1.4 times")
+    straight = pca_paths(with_states(trajectory, (corners[:, :1] * torch.tensor([0.0, 1.0])).unsqueeze(2)))
+    assert latent_path(straight).text == "path 0: its way in this plane is a straight line."
 
 
 @pytest.mark.usefixtures("learners_view")
