@@ -16,7 +16,7 @@ def copy_chance(bits: float, n: int, letters: int) -> float:
 
 
 def _check_copy_chance(answer: Callable) -> None:
-    cases = [(3, 2, 4), (8, 2, 16), (9, 2, 16), (0, 1, 26), (20, 5, 16), (17, 4, 26), (5, 3, 2)]
+    cases = [(3, 2, 4), (8, 2, 16), (9, 2, 16), (0, 1, 26), (20, 5, 16), (17, 4, 26), (5, 3, 2), (250_000, 20, 16)]
     for bits, n, letters in cases:
         exact = float(min(Fraction(1), Fraction(2**bits, letters**n)))
         got = answer(float(bits), n, letters)
@@ -132,6 +132,11 @@ def _check_carry(answer: Callable) -> None:
         for t in range(q):
             expected = math.exp(float(log_a[t])) * expected + x[t][:, None] * B[t][None, :]
         compare(expected, answer(h, x, log_a, B), name="carry", inputs={"h": h, "x": x, "log_a": log_a, "B": B})
+    # Long and forgetful, as in `dual`: only the last position is left.
+    x, _, B, _ = _inputs(60, 2, 3)
+    log_a, h = torch.full((60,), -30.0, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
+    expected = x[-1][:, None] * B[-1][None, :] + math.exp(-30) * x[-2][:, None] * B[-2][None, :]
+    compare(expected, answer(h, x, log_a, B), name="carry", inputs={"h": h, "x": x, "log_a": log_a, "B": B})
 
 
 def recovered_bits(log_p: Tensor, letters: int) -> float:

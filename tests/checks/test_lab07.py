@@ -104,6 +104,9 @@ MUTANTS = {
         "inputs decayed from the start": _to_end,
         "inputs not decayed": lambda h, x, log_a, B: log_a.sum().exp() * h + x.T @ B,
         "decayed by the last step only": lambda h, x, log_a, B: lab07.carry(h * 0, x, log_a, B) + log_a[-1].exp() * h,
+        "by quotients of products": lambda h, x, log_a, B: (
+            (total := log_a.exp().cumprod(0))[-1] * h + (x * (total[-1] / total)[:, None]).T @ B
+        ),
     },
     "recovered_bits": {
         "nats": lambda log_p, letters: (math.log(letters) + log_p).sum(1).mean(),
