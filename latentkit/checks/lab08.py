@@ -84,6 +84,10 @@ def _check_decay_products(answer: Callable) -> None:
             for j in range(i + 1):
                 expected[i, j] = float(torch.tensor([float(f) for f in factor[j + 1 : i + 1]]).prod())
         compare(expected, answer(factor), name="decay_products", inputs={"factor": factor})
+    # A factor of 0 leaves 0 of what was before, and float64 stays float64.
+    factor = torch.tensor([0.5, 0.25, 0.0, 3.0], dtype=torch.float64)
+    expected = torch.tensor([[1, 0, 0, 0], [0.25, 1, 0, 0], [0, 0, 1, 0], [0, 0, 3, 1]], dtype=torch.float64)
+    compare(expected, answer(factor), name="decay_products", inputs={"factor": factor})
 
 
 def delta_chunk(M: Tensor, k: Tensor, v: Tensor, q: Tensor, theta: Tensor) -> Tensor:

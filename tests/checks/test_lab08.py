@@ -105,6 +105,8 @@ MUTANTS = {
         "counts the token's own factor (the classic)": _decay(start=0),
         "one factor too few": _decay(end=0),
         "nothing above the diagonal is cut off": _ratio,
+        "divides": lambda factor: _ratio(factor).tril(),
+        "in float32": lambda factor: lab08.decay_products(factor).float(),
         "cumulative sums": lambda factor: factor.cumsum(0)[:, None].expand(len(factor), len(factor)).tril(),
     },
     "delta_chunk": {
