@@ -7,6 +7,7 @@ The floors, from the ground up (imports only go down):
     training             the fit loop, how a recurrence is trained, checkpoints
     analysis             what is measured on a trajectory
     checks, claims       the self-check behind each exercise; the ledger of measured claims
+    depth_memory         every architecture on every task: the map
     plots, widgets       what people look at
     course, cli          how labs are run and built; the command line
 

@@ -10,6 +10,7 @@ COMMANDS = {
     "doctor": ("latentkit.doctor", "can the labs run here, and if not, how to mend it"),
     "claims": ("latentkit.claims.commands", "the ledger: every claim, its verdict and its seeds"),
     "reproduce": ("latentkit.claims.commands", "rerun one claim and rewrite its entry"),
+    "map": ("latentkit.depth_memory.commands", "every architecture on every task: run the map, or show it"),
     "train": ("latentkit.claims.train", "train a model by name, on any device"),
     "evaluate": ("latentkit.analysis.commands", "how many Sudokus or mazes of a file a model solves"),
     "solve": ("latentkit.analysis.commands", "watch a model solve a Sudoku, pass by pass"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from latentkit.style import BLUE, CYCLE, GREY, INK, ORANGE, figure_style
+from latentkit.depth_memory.results import DepthMemoryMap
+from latentkit.style import BLUE, CYCLE, GREEN, GREY, INK, ORANGE, figure_style
 
 P = ParamSpec("P")
 
@@ -576,4 +577,234 @@ def recovered_bits(
     right.plot(sizes, [32 * size for size in sizes], ":", color=INK, linewidth=1.4, label="32 bits a number")
     right.set(xlabel="numbers in the state", title="most bits at any length", xscale="log", yscale="log")
     right.legend(fontsize=8.5)
+    return figure
+
+
+@_figure
+def depth_memory_map(table: DepthMemoryMap, *, title: str = "") -> Figure:
+    """Every architecture on every task: how far above chance, in percent, with the range over seeds below it.
+
+    A broken frame: the seeds differ much; a cross: a training broke down; hatched: the task does not apply; a dash: not
+    run yet. The line across parts models that recur over depth from those over time, the line down tasks that load
+    depth from those that load memory.
+    """
+    height, width = len(table.rows), len(table.columns)
+    figure, axes = plt.subplots(figsize=(1.05 * width + 2.4, 0.52 * height + 1.9))
+    above = [[table.cell(row.id, column.id).above for column in table.columns] for row in table.rows]
+    shown = np.ma.masked_invalid([[np.nan if value is None else max(0.0, value) for value in row] for row in above])
+    mesh = axes.pcolormesh(shown, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=1.5)
+    for y, row in enumerate(table.rows):
+        for x, column in enumerate(table.columns):
+            cell = table.cell(row.id, column.id)
+            ends = [cell.over_chance(value) for value in (cell.low, cell.high)]
+            centre: dict[str, Any] = {"ha": "center", "va": "center"}
+            if cell.above is None:
+                patch, text = _UNMEASURED[cell.status]
+                axes.add_patch(plt.Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, **patch))
+                axes.text(x + 0.5, y + 0.5, text, fontsize=8.5, color=INK, **centre)
+                continue
+            ink = "white" if cell.above < 0.62 else INK
+            mark = "✗ " if cell.status == "failed" else ""
+            axes.text(x + 0.5, y + 0.38, f"{mark}{round(100 * cell.above)}", color=ink, fontsize=10.5, **centre)
+            spread = " to ".join(f"{round(100 * end)}" for end in ends if end is not None)
+            spread = spread if len(cell.scores) > 1 else "one seed"
+            axes.text(x + 0.5, y + 0.74, spread, color=ink, fontsize=7, **centre)
+            if cell.status == "unstable":
+                axes.add_patch(
+                    plt.Rectangle((x + 0.06, y + 0.09), 0.88, 0.82, fill=False, edgecolor=ink, linestyle="--", lw=1.2)
+                )
+    for lines, draw in ((table.rows, axes.axhline), (table.columns, axes.axvline)):
+        for i in range(1, len(lines)):
+            if lines[i].kind != lines[i - 1].kind:
+                draw(i, color=ORANGE, linewidth=2.2)
+    axes.set_xticks(
+        np.arange(width) + 0.5, [column.title.replace(" ", "\n", 1) for column in table.columns], fontsize=9
+    )
+    axes.set_yticks(np.arange(height) + 0.5, [row.title for row in table.rows])
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.grid(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    figure.colorbar(mesh, label="way from chance to all right", format=lambda share, _: f"{100 * share:.0f}%", pad=0.02)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+_UNMEASURED: dict[str, tuple[dict[str, Any], str]] = {
+    "failed": ({"facecolor": "#f3c9b5", "edgecolor": ORANGE, "lw": 1.2}, "✗ failed"),
+    "not applicable": ({"facecolor": "#f3f4f6", "edgecolor": "#c9cdd3", "hatch": "///", "lw": 0}, "n.a."),
+    "not run": ({"facecolor": "white", "edgecolor": "#c9cdd3", "linestyle": ":", "lw": 1}, "not run"),
+}
+
+
+@_figure
+def outcome_areas(panels: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Figure:
+    """What became of the nodes, by depth from 1: a panel a model, its outcomes' shares stacked from below.
+
+    Args:
+        panels: by model, then by outcome, the share at each depth; the shares of a depth add up to 1.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.0 * len(panels), 2.9), sharey=True, squeeze=False)
+    looks = [(GREEN, ""), ("#9ad7c2", ".."), (ORANGE, "//"), ("#f3c9b5", "\\\\")]
+    for axis, (name, shares) in zip(axes[0], panels.items(), strict=True):
+        depth = np.arange(1, 1 + len(next(iter(shares.values()))))
+        floor = np.zeros(len(depth))
+        for (label, values), (colour, hatch) in zip(shares.items(), looks, strict=False):
+            axis.bar(depth, values, 0.92, bottom=floor, color=colour, hatch=hatch, edgecolor="white", lw=0, label=label)
+            floor = floor + np.array(values)
+        axis.set(xlabel="depth", ylim=(0, 1), xlim=(0.4, len(depth) + 0.6), xticks=depth[2::3])
+        axis.set_title(name, fontweight="normal", fontsize=10)
+        axis.grid(False)
+    axes[0][0].set_ylabel("share of nodes")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+@_figure
+def survival_panels(
+    survival: Mapping[str, Sequence[Sequence[float]]],
+    eps: Mapping[str, Sequence[float]],
+    *,
+    fitted: int,
+    title: str = "",
+) -> Figure:
+    """Left: rows without a mistake so far, by step, and the curve of one constant chance; right: the chance by step.
+
+    Args:
+        survival: by model, one curve a seed, from step 1.
+        eps: by model, the constant chance of each seed; (1 - eps)^k is drawn for their mean.
+        fitted: the last step that eps was counted on, drawn as the edge of a shaded region.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.6), width_ratios=(1.1, 1))
+    for i, (label, seeds) in enumerate(survival.items()):
+        values, colour = np.array(seeds, dtype=float), CYCLE[i % len(CYCLE)]
+        step, marker = np.arange(1, 1 + values.shape[1]), "osD^vP*"[i % 7]
+        before = np.concatenate([np.ones((len(values), 1)), values[:, :-1]], 1)
+        # Of very few rows a share says nothing.
+        hazard = np.where(before > 0.02, 1 - values / np.where(before > 0, before, 1), np.nan)
+        left.fill_between(step, values.min(0), values.max(0), alpha=0.18, linewidth=0, color=colour)
+        left.plot(step, values.mean(0), color=colour, marker=marker, markersize=4, label=label)
+        constant = float(np.mean(eps[label]))
+        left.plot(step, (1 - constant) ** step, "--", color=colour, linewidth=1.4)
+        right.plot(step, np.ma.masked_invalid(hazard).mean(0), color=colour, marker=marker, markersize=4)
+        right.axhline(constant, color=colour, linestyle="--", linewidth=1.4)
+    for axis in (left, right):
+        axis.axvspan(0.5, fitted + 0.5, color="#f3f4f6", zorder=0)
+        axis.set(xlabel="step", ylim=(-0.03, 1.04), xlim=(0.5, step[-1] + 0.5))
+    left.set(ylabel="rows right so far", title=title)
+    left.plot([], [], "--", color=INK, linewidth=1.4, label=r"one constant chance: $(1-\epsilon)^k$")
+    left.legend(fontsize=8.5)
+    right.set(ylabel="chance of a first mistake")
+    return figure
+
+
+@_figure
+def information_map(
+    shares: Float[Tensor, "r c"], rows: Sequence[str], columns: Sequence[str], *, xlabel: str, title: str = ""
+) -> Figure:
+    """Shares 0 to 1 in a grid, each written into its cell: of the columns, what the rows tell."""
+    figure, axes = plt.subplots(figsize=(0.95 * len(columns) + 2.2, 0.5 * len(rows) + 1.3))
+    axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for r, row in enumerate(shares.tolist()):
+        for c, share in enumerate(row):
+            ink = "white" if share < 0.62 else INK
+            axes.text(c, r, f"{share:.2f}", ha="center", va="center", color=ink, fontsize=9)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel=xlabel, title=title)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    return figure
+
+
+@_figure
+def context_rows(tables: Mapping[str, Float[Tensor, "t f"]], owner: Int[Tensor, " t"], *, title: str = "") -> Figure:
+    """Contexts of tuples as rows of shades, sorted by the latent that owns them; the lines separate latents.
+
+    Args:
+        tables: by label, a row for every tuple.
+        owner: the latent of each tuple; tuples of none (-1) are left out.
+    """
+    kept = (owner >= 0).nonzero()[:, 0]
+    order = kept[owner[kept].argsort(stable=True)]
+    edges = owner[order].diff().nonzero()[:, 0].numpy() + 0.5
+    top = max(float(table[order].max()) for table in tables.values())
+    figure, axes = plt.subplots(1, len(tables), figsize=(7.6, 3.4), sharey=True)
+    for axis, (label, table) in zip(np.atleast_1d(axes), tables.items(), strict=True):
+        mesh = axis.imshow(table[order].numpy(), vmin=0, vmax=top, cmap="cividis", aspect="auto", interpolation="none")
+        axis.hlines(edges, -0.5, table.shape[1] - 0.5, color="white", linewidth=1.4)
+        axis.set(xlabel="what stands in the cousin", xticks=[], yticks=[])
+        axis.set_title(label, fontweight="normal", fontsize=10)
+        axis.grid(False)
+    np.atleast_1d(axes)[0].set_ylabel("tuples, by their latent")
+    figure.colorbar(mesh, ax=axes, label="share", pad=0.02)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+@_figure
+def sample_complexity(
+    depths: Sequence[int],
+    predicted: Mapping[str, Sequence[Sequence[float]]],
+    needed: Mapping[str, Sequence[Sequence[float]]],
+    found: Mapping[str, Sequence[Sequence[bool]]],
+    *,
+    title: str = "",
+) -> Figure:
+    """Sentences needed by depth: left as the grammar predicts, right as measured.
+
+    Args:
+        depths: levels L of the hierarchy.
+        predicted, needed: by kind of target, one curve a grammar; the line is their geometric mean.
+        found: whether so many were enough; where not, the mark is an open triangle: more would be needed.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8), sharey=True)
+    for axis, curves, name in zip(axes, (predicted, needed), ("predicted: dof / φ²", "measured"), strict=True):
+        for i, (label, seeds) in enumerate(curves.items()):
+            values, colour = np.array(seeds, dtype=float), CYCLE[i % len(CYCLE)]
+            enough = np.array(found[label]) if axis is axes[1] else np.ones(values.shape, bool)
+            mean = np.exp(np.log(values).mean(0))
+            axis.plot(depths, mean, color=colour, label=label, marker="osD^vP*"[i % 7], markersize=5)
+            x = np.broadcast_to(np.array(depths), values.shape) + 0.06 * (i - 1)
+            axis.plot(x[enough], values[enough], ".", color=colour, markersize=5, alpha=0.7)
+            axis.plot(x[~enough], values[~enough], "^", color=colour, markersize=7, markerfacecolor="white")
+        axis.set(xlabel="levels L of the hierarchy", yscale="log", title=name)
+        axis.set_xticks(depths)
+    axes[0].set_ylabel("sentences")
+    axes[0].legend(loc="upper left", fontsize=9)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+@_figure
+def loss_and_spread(
+    losses: Mapping[str, Sequence[float]],
+    spreads: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    title: str = "",
+) -> Figure:
+    """Loss by training step, and beside it what is left of the latents: a loss that falls with its spread is collapse.
+
+    Args:
+        losses: by run.
+        spreads: by run and level, between 0 (all latents the same) and 1; a run has one colour, a level one line style.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2))
+    for i, (label, values) in enumerate(losses.items()):
+        colour = CYCLE[i % len(CYCLE)]
+        left.plot(np.arange(1, len(values) + 1), values, color=colour, label=label, linewidth=1.4)
+        for j, (level, series) in enumerate(spreads[label].items()):
+            style = ("-", "--", ":", "-.")[j % 4]
+            right.plot(
+                np.arange(1, len(series) + 1), series, style, color=colour, label=f"{label}, {level}", linewidth=1.6
+            )
+    left.set(xlabel="training step", title="loss", yscale="log")
+    right.set(xlabel="training step", title="spread of the targets", yscale="log")
+    left.legend(fontsize=9)
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure

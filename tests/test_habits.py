@@ -25,7 +25,7 @@ FLOORS = [
     {"training"},
     {"analysis"},
     {"checks"},
-    {"claims"},
+    {"claims", "depth_memory"},
     {"plots", "widgets"},
     {"course"},
     {"doctor"},

@@ -31,7 +31,8 @@ def section(record: ledger.Record) -> str:
         "Source": f"{{cite:t}}`{source.cite}`, {source.section}: {source.claim}",
         "Rule": record.rule,
         "Note": record.note,
-        "Run on": f"{', '.join(f'{k} {v}' for k, v in record.environment.items())}; "
+        "Run on": record.seeds
+        and f"{', '.join(f'{k} {v}' for k, v in record.environment.items())}; "
         f"{record.seeds} seeds, {record.cpu_seconds:.0f} CPU seconds of training",
     }
     lines = [
@@ -40,7 +41,7 @@ def section(record: ledger.Record) -> str:
         f'<p class="lk-verdict lk-{slug}">{record.verdict}</p>',
         *(f"{name}\n: {text}" for name, text in facts.items() if text),
         arms_table(record.setup),
-        metrics_table(record),
+        *([metrics_table(record)] if record.metrics else []),  # an open question has none yet
         f"```bash\n{record.command}\n```",
         "<details><summary>Set-up in full</summary>",
         f"```json\n{json.dumps(record.setup, indent=1)}\n```",

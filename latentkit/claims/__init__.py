@@ -5,21 +5,47 @@ latentkit reproduce ID        rerun one and rewrite its entry
 """
 
 from latentkit.claims import (
+    composition,
     copying,
     depth_wall,
     drivers,
     fixed_points,
+    latents,
     looping,
+    open_questions,
+    products,
     puzzles,
     real_sudoku,
+    subgraphs,
     test_time_memory,
     working_memory,
 )
 from latentkit.claims.experiment import Claim
 
-MODULES = (depth_wall, looping, fixed_points, puzzles, drivers, real_sudoku, working_memory, copying, test_time_memory)
-PENDING = {"sudoku-published"}
+MODULES = (
+    depth_wall,
+    looping,
+    fixed_points,
+    puzzles,
+    drivers,
+    real_sudoku,
+    working_memory,
+    copying,
+    test_time_memory,
+    latents,
+    subgraphs,
+    products,
+    composition,
+    open_questions,
+)
+PENDING = {
+    "sudoku-published",
+    "stagewise-latents",
+    "reread-a5",
+}
 """Registered and not run to the end yet: they have no entry in the ledger, and no lab quotes them."""
+OPEN = {claim.id for claim in open_questions.CLAIMS}
+"""Registered for the reader to run: their entries hold no measurement and say "not tested at this scale"."""
 REGISTRY: dict[str, Claim] = {claim.id: claim for module in MODULES for claim in module.CLAIMS}
 
 

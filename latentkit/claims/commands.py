@@ -15,6 +15,12 @@ def add_parser(subparsers: Any, name: str) -> None:
     if name == "claims":
         parser = subparsers.add_parser(name, help="the ledger as a table")
         parser.add_argument("--markdown", action="store_true", help="print a Markdown table, as the README has it")
+        parser.add_argument(
+            "--register",
+            nargs="+",
+            metavar="ID",
+            help="write claims down that nobody has run, as 'not tested at this scale'",
+        )
         parser.set_defaults(func=_claims)
         return
     parser = subparsers.add_parser(name, help="rerun claims and rewrite their entries in data/claims/")
@@ -35,14 +41,22 @@ def add_parser(subparsers: Any, name: str) -> None:
 
 
 def _claims(arguments: argparse.Namespace) -> int:
-    from latentkit.claims import REGISTRY
+    from latentkit.claims import REGISTRY, get
 
     records = ledger.load_all()
+    if arguments.register:
+        from latentkit.claims.experiment import register
+
+        for claim in [get(claim_id) for claim_id in arguments.register]:
+            if any(record.id == claim.id and record.seeds for record in records):
+                raise ValueError(f"{claim.id} has been run: its entry holds measurements, and stays")
+            print(f"{claim.id}: not tested at this scale, written to {ledger.save(register(claim))}")
+        return 0
     if arguments.markdown:
         print(ledger.markdown_table(records))
         return 0
     for record in records:
-        cost = f"{record.seeds} seeds  {record.cpu_seconds:6.0f} CPU s"
+        cost = f"{record.seeds} seeds  {record.cpu_seconds:6.0f} CPU s" if record.seeds else record.command
         print(f"{record.name:26} lab {record.lab}  {record.verdict:16} {cost}")
         print(f"    {record.statement}")
     for missing in sorted(set(REGISTRY) - {record.id for record in records}):

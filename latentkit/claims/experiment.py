@@ -66,6 +66,22 @@ class Arm:
             **({"weights": self.weights} if self.fit.ema else {}),
         }
 
+    def of_seed(self, seed: int) -> "Arm":
+        """The arm as a seed runs it: a task that draws something once (a grammar, a finite sample) draws it anew."""
+        task = self.batches.task
+        if not hasattr(task, "for_seed"):
+            return self
+        return dataclasses.replace(self, batches=dataclasses.replace(self.batches, task=task.for_seed(seed)))
+
+    def train(self, model: nn.Module, config: FitConfig, run_dir: Path, progress: bool) -> FitResult:
+        """Trains `model` in place; an arm whose model learns in another way than by one `fit` says here how.
+
+        Args:
+            config: the arm's own with the seed and device of the run.
+            run_dir: where a killed training finds what it has done.
+        """
+        return fit(model, self.batches, self.supervision, config, run_dir=run_dir, progress=progress)
+
     def run_folder(self, seed: int) -> str:
         """A name that two arms share exactly where their trainings are the same: such a training is run once."""
         training = [config_to_json(self.config), repr(self.batches), repr(self.fit), repr(self.supervision), seed]
@@ -147,14 +163,15 @@ def reproduce(
             if known.exists():  # trained and measured before this command was killed
                 results.setdefault(arm.name, []).append(json.loads(known.read_text(encoding="utf-8")))
                 continue
+            own = arm.of_seed(seed)
             diverged, started = False, time.process_time()
             try:
-                trained = fit(model, arm.batches, arm.supervision, run, run_dir=folder, progress=log is not None)
+                trained = own.train(model, run, folder, progress=log is not None)
             except FloatingPointError:  # a result like any other: the model is measured as it stands
                 trained, diverged = FitResult(cpu_seconds=time.process_time() - started), True
             averaged = trained.averaged if arm.weights == "averaged" and not diverged else None
             model = (averaged or model).to("cpu").eval()
-            metrics = {**claim.measure(model, arm), "train_cpu_seconds": round(trained.cpu_seconds, 1)}
+            metrics = {**claim.measure(model, own), "train_cpu_seconds": round(trained.cpu_seconds, 1)}
             if diverged:
                 metrics["diverged"] = 1
             results.setdefault(arm.name, []).append(metrics)
@@ -163,32 +180,14 @@ def reproduce(
                 log(f"{claim.id}  {arm.name}  seed {seed}: {scalars}")
             if seed == 0 and arm.name in claim.ship and budget == "cpu":
                 _ship(model, claim, arm, trained, paths.writable_dir() / "checkpoints" / claim.ship[arm.name])
+            folder.mkdir(parents=True, exist_ok=True)  # where `fit` did not
             known.write_text(json.dumps(metrics), encoding="utf-8")
-    record = Record(
-        id=claim.id,
-        lab=claim.lab,
-        statement=claim.statement,
-        source=claim.source,
-        setup=setup,
-        metrics=collect(results),
-        verdict=claim.judge(results),
-        rule=claim.rule,
-        note=claim.note,
-        seeds=seeds,
-        budget=budget,
-        command=f"latentkit reproduce {claim.id} --seeds {seeds}"
-        + (f" --budget {budget}" if budget != "cpu" else "")
-        + (" --data FILE" if claim.data else ""),
-        cpu_seconds=round(sum(m["train_cpu_seconds"] for runs in results.values() for m in runs), 1),
-        environment={
-            "latentkit": __version__,
-            "torch": torch.__version__.split("+")[0],
-            "python": platform.python_version(),
-            "device": str(pick_device(device)),
-            "threads": torch.get_num_threads(),
-        },
-    )
-    return record
+    return _record(claim, setup, results, seeds=seeds, budget=budget, device=device)
+
+
+def register(claim: Claim) -> Record:
+    """The ledger entry of a claim that nobody has run: its arms and its rule, no measurement; the caller saves it."""
+    return _record(claim, {arm.name: arm.describe() for arm in claim.arms("cpu")}, {}, seeds=0)
 
 
 def collect(results: Results) -> dict[str, dict[str, Any]]:
@@ -207,6 +206,36 @@ def collect(results: Results) -> dict[str, dict[str, Any]]:
                 entry |= {"mean": float(f"{sum(values) / len(values):.4g}"), "min": min(values), "max": max(values)}
             table[f"{arm}/{name}"] = entry
     return table
+
+
+def _record(
+    claim: Claim, setup: dict[str, Any], results: Results, *, seeds: int, budget: Budget = "cpu", device: str = "cpu"
+) -> Record:
+    """The ledger entry; without seeds that of a claim that was not run."""
+    return Record(
+        id=claim.id,
+        lab=claim.lab,
+        statement=claim.statement,
+        source=claim.source,
+        setup=setup,
+        metrics=collect(results),
+        verdict=claim.judge(results) if seeds else "not tested at this scale",
+        rule=claim.rule,
+        note=claim.note,
+        seeds=seeds,
+        budget=budget,
+        command=f"latentkit reproduce {claim.id} --seeds {seeds or 3}"
+        + (f" --budget {budget}" if budget != "cpu" else "")
+        + (" --data FILE" if claim.data else ""),
+        cpu_seconds=round(sum((m["train_cpu_seconds"] for runs in results.values() for m in runs), 0.0), 1),
+        environment={
+            "latentkit": __version__,
+            "torch": torch.__version__.split("+")[0],
+            "python": platform.python_version(),
+            "device": str(pick_device(device)),
+            "threads": torch.get_num_threads(),
+        },
+    )
 
 
 def _fields(config: FitConfig) -> dict[str, Any]:

@@ -8,11 +8,19 @@ from typing import Any
 
 from torch import nn
 
+from latentkit.models.entity_loop import EntityLoop, EntityLoopConfig
 from latentkit.models.eqr import EqR, EqRConfig
 from latentkit.models.fam import FAM, FAMConfig
 from latentkit.models.feedforward import FeedForward, FeedForwardConfig
 from latentkit.models.gru import GRU, GRUConfig
 from latentkit.models.hrm import HRM, HRMConfig
+from latentkit.models.latent_prediction import (
+    ClusteringConfig,
+    LatentClustering,
+    LatentPredictor,
+    LatentPredictorConfig,
+)
+from latentkit.models.latent_teacher import LatentTeacher, LatentTeacherConfig
 from latentkit.models.looped import Looped, LoopedConfig
 from latentkit.models.neural_memory import MemoryConfig, NeuralMemory
 from latentkit.models.ssm import SSM, SSMConfig
@@ -27,6 +35,9 @@ __all__ = [
     "HRM",
     "SSM",
     "TRM",
+    "ClusteringConfig",
+    "EntityLoop",
+    "EntityLoopConfig",
     "EqR",
     "EqRConfig",
     "FAMConfig",
@@ -34,6 +45,11 @@ __all__ = [
     "FeedForwardConfig",
     "GRUConfig",
     "HRMConfig",
+    "LatentClustering",
+    "LatentPredictor",
+    "LatentPredictorConfig",
+    "LatentTeacher",
+    "LatentTeacherConfig",
     "Looped",
     "LoopedConfig",
     "MemoryConfig",
@@ -61,6 +77,10 @@ ARCHITECTURES: dict[type, type[nn.Module]] = {
     SSMConfig: SSM,
     TitansConfig: Titans,
     FAMConfig: FAM,
+    ClusteringConfig: LatentClustering,
+    LatentPredictorConfig: LatentPredictor,
+    LatentTeacherConfig: LatentTeacher,
+    EntityLoopConfig: EntityLoop,
 }
 
 

@@ -71,7 +71,11 @@ def solved_depth(accuracy: Float[Tensor, " m"], threshold: float = 0.99) -> int:
     return solved
 
 
-from latentkit.tasks.copying import Copying, NgramLookup  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.arithmetic import Multiplication, NonAdjacentSum  # noqa: E402  (the tasks need Batch)
+from latentkit.tasks.composition import Composition  # noqa: E402
+from latentkit.tasks.copying import Copying, NgramLookup  # noqa: E402
+from latentkit.tasks.graphs import ComputationGraph, nonadjacent_graph, product_graph  # noqa: E402
+from latentkit.tasks.hierarchy import RandomHierarchy  # noqa: E402
 from latentkit.tasks.maze import Maze  # noqa: E402
 from latentkit.tasks.needles import Needles  # noqa: E402
 from latentkit.tasks.passkey import Passkey  # noqa: E402
@@ -83,17 +87,24 @@ from latentkit.tasks.words import WordProblem  # noqa: E402
 __all__ = [
     "NO_TARGET",
     "Batch",
+    "Composition",
+    "ComputationGraph",
     "Copying",
     "Maze",
+    "Multiplication",
     "Needles",
     "NgramLookup",
+    "NonAdjacentSum",
     "Passkey",
     "PointerChasing",
     "PuzzleSet",
+    "RandomHierarchy",
     "Sudoku",
     "Task",
     "WordProblem",
     "accuracy_by_depth",
+    "nonadjacent_graph",
+    "product_graph",
     "read_sudoku_csv",
     "solved_depth",
 ]

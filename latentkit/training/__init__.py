@@ -3,6 +3,7 @@
 from latentkit.training.checkpoint import CheckpointError, load_weights, save_weights
 from latentkit.training.curriculum import Curriculum, GeometricCurriculum
 from latentkit.training.fit import FitConfig, FitResult, fit, pick_device
+from latentkit.training.latents import PredictCousins, TeacherLatents
 from latentkit.training.losses import CrossEntropy, PermutationCrossEntropy, StableMax
 from latentkit.training.supervision import (
     ACT,
@@ -30,7 +31,9 @@ __all__ = [
     "PassesPerPosition",
     "PermutationCrossEntropy",
     "PlainLoss",
+    "PredictCousins",
     "StableMax",
+    "TeacherLatents",
     "UniformPasses",
     "fit",
     "load_weights",

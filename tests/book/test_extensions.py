@@ -8,7 +8,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[2] / "book/_ext"))
 
 from api_docstrings import to_rst
-from ledger_page import metrics_table, shades
+from ledger_page import metrics_table, section, shades
 
 from latentkit.claims.ledger import Record, Source
 
@@ -39,6 +39,14 @@ def record(**metrics) -> Record:
     return Record(
         "x", "02", "It works.", source, {}, values, "partly", "", "", 3, "cpu", "latentkit reproduce x", 1.0, {}
     )
+
+
+def test_an_open_question_has_a_command_and_no_measurements():
+    source = Source("A paper", "section 1", "it works", "key")
+    verdict, command = "not tested at this scale", "latentkit reproduce x --seeds 3"
+    text = section(Record("x", "11", "It works.", source, {}, {}, verdict, "rule", "", 0, "cpu", command, 0.0, {}))
+    assert "lk-not-tested-at-this-scale" in text and command in text and "rule" in text
+    assert "Run on" not in text and "every seed" not in text
 
 
 def test_numbers_are_listed_by_seed_and_curves_are_drawn():

@@ -308,3 +308,27 @@ def test_the_mouse_looks_without_moving_the_focus(open_page):
 def test_one_band_needs_no_choice(open_page):
     html = surface({"all": [[0.5]]}, [4], [1], number={"all": 10}).html()
     assert not open_page(html).locator("select").is_visible()
+
+
+# -- the grammar tree
+
+
+def test_a_latent_is_asked_about_by_click_and_by_key(open_page):
+    widget = one_of_each()["grammar"]
+    page = open_page("<main></main>")
+    root = go_live(page, widget)
+    caption = root.locator("[role=status]")
+    assert caption.inner_text() == widget.text
+    node = root.get_by_role("button", name="A1, level 1, place 2")
+    node.click()
+    assert page.evaluate("window.saved") == [1]
+    assert caption.inner_text() == widget.view["frames"][1]["text"]
+    assert root.locator(".lk-tree .lk-tuple").all_inner_texts() == ["b", "b"]
+    assert root.locator(".lk-tree .lk-own").all_inner_texts() == ["a", "b"]
+    assert root.locator(".lk-lost").first.inner_text() == "A1"
+    assert root.locator("tbody tr").nth(2).inner_text().split("\t")[-1].strip() == "12,000"
+    root.get_by_role("button", name="A2, level 2, place 2").press("Enter")
+    assert (page.evaluate("window.saved"), root.get_attribute("data-node")) == ([1, 5], "5")
+    page.evaluate("window.model.set('value', 0)")
+    assert caption.inner_text() == widget.view["frames"][0]["text"]
+    assert root.locator("[aria-pressed=true]").count() == 1

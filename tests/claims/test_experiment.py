@@ -136,6 +136,25 @@ def test_a_seed_chooses_the_first_weights():
         assert total == pytest.approx(measure(build(arm.config).eval(), arm)["total"], abs=1e-6)
 
 
+class Seeded(Words):
+    """A task that draws something once: here it only remembers by which seed."""
+
+    def __init__(self, group, seed=0):
+        super().__init__(group)
+        self.seed = seed
+
+    def for_seed(self, seed):
+        return Seeded("Z2", seed)
+
+
+def test_what_a_task_draws_once_it_draws_anew_for_every_seed():
+    arm = replace(arms("cpu")[0], batches=Curriculum(Seeded("Z2"), batch=2, low=2, high=3))
+    measured = []
+    claim = replace(CLAIM, arms=lambda budget: [arm], ship={}, judge=lambda results: "partly")
+    reproduce(replace(claim, measure=lambda model, arm: measured.append(arm.batches.task.seed) or {}), seeds=3)
+    assert measured == [0, 1, 2]
+
+
 def test_the_first_seeds_weights_are_shipped(home):
     record = reproduce(CLAIM, seeds=2)
     model = load_weights(home / "checkpoints/tiny-loop.safetensors")

@@ -6,11 +6,15 @@ import torch
 from latentkit.layers import BlockConfig, MixingConfig
 from latentkit.models import (
     ARCHITECTURES,
+    ClusteringConfig,
+    EntityLoopConfig,
     EqRConfig,
     FAMConfig,
     FeedForwardConfig,
     GRUConfig,
     HRMConfig,
+    LatentPredictorConfig,
+    LatentTeacherConfig,
     LoopedConfig,
     MemoryConfig,
     SSMConfig,
@@ -35,6 +39,10 @@ CONFIGS = [
     GRUConfig(5, 4, hidden=3),
     SSMConfig(5, 4, 2, 6, 3, init="mimetic"),
     TitansConfig(5, 4, "MAC", MemoryConfig(d_model=8, depth=2, hidden=3, chunk=4)),
+    ClusteringConfig(5, 4, 2, 3, "tokens"),
+    LatentPredictorConfig(5, 4, 2, 3, "tokens", codes=6, hidden=8),
+    LatentTeacherConfig(5, 4, 2, 3, d_model=4, hidden=8, standardise=False),
+    EntityLoopConfig(5, 4, sets=2, block=BlockConfig(8, 2, 1)),
 ]
 
 

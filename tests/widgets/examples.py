@@ -2,13 +2,18 @@
 
 import torch
 
+from latentkit.depth_memory import Cell, DepthMemoryMap, Line
 from latentkit.recurrence import Trajectory
+from latentkit.tasks import nonadjacent_graph
 from latentkit.widgets import (
     board,
+    depth_memory,
+    grammar_tree,
     latent_path,
     lookup_reader,
     maze_board,
     memory_scope,
+    outcome_graph,
     pca_paths,
     scrub,
     surface,
@@ -66,6 +71,36 @@ def memory_run():
     }
 
 
+def graph_run():
+    """Sums of four numbers, right in the first row; in the second, one node of every outcome."""
+    graph = nonadjacent_graph(4)
+    truth = graph.run(torch.tensor([[2, -1, 3, 1], [3, -1, 2, 1]]))
+    said = truth.clone()
+    said[1, 4:] = torch.tensor([3, 5, 5, 6])
+    return graph, truth, said
+
+
+def small_map(title=""):
+    """Two architectures on three tasks: measured, unstable, failed with and without a score, n.a., not run."""
+    rows = (Line("stack", "stack", "depth"), Line("gru", f"GRU {title}", "time"))
+    columns = (
+        Line("words", "words", "depth", "letters 9 to 12"),
+        Line("maze", f"maze {title}", "depth", "open cells"),
+        Line("needles", "needles", "memory", "values"),
+    )
+    budget = {"parameters": 36_012, "flops": 1.2e11, "steps": 400, "batch": 32, "cpu_seconds": 12.4}
+    curve = ((200, 0.5), (400, 0.75))
+    cells = (
+        Cell("stack", "words", "ok", "", (0.6, 0.7), 0.2, (curve, ((200, 0.25), (400, 0.7))), **budget),
+        Cell("stack", "maze", "unstable", "seeds differ by 0.60", (0.4, 1.0, 0.9), 0.5, (curve,) * 3, **budget),
+        Cell("stack", "needles", "failed", "seed 0: the loss is nan at step 7", (), 0.1, (), **budget),
+        Cell("gru", "words", "not run"),
+        Cell("gru", "maze", "not applicable", f"it cannot see {title}"),
+        Cell("gru", "needles", "failed", "seed 1: the loss is nan at step 7", (0.05,), 0.1, (curve, ()), **budget),
+    )
+    return DepthMemoryMap(rows, columns, cells)
+
+
 def one_of_each(title=""):
     """The widgets by the name of their files, each showing something that can be told from its neighbours."""
     run, targets = sudoku_run()
@@ -84,6 +119,15 @@ def one_of_each(title=""):
             marks={2: f"odd {title}"},
             title=title,
         ),
+        "grammar": grammar_tree(
+            [[0, 1, 1, 1, 0, 0, 1, 0], [2, 0, 1, 2], [1, 0], [2]],
+            [list("abc"), ["A1", "B1", "C1"], ["A2", "B2", "C2"], ["A3", "B3", f"C3 {title}"]],
+            m=2,
+            needs={"own": [400.0, 900.0], "tokens": [400.0, 5000.0], "root": [12_345.0, float("inf")]},
+            found=[[True, False, True, True], [True, True]],
+            title=title,
+            start=(2, 0),
+        ),
         "lookup": lookup_reader(
             list("$ab|ab"),
             torch.tensor([[[0.0] * 6] * 6, [[0.25, 0.5, 0.25, 0.0, 0.0, 0.0]] * 6]),
@@ -96,5 +140,7 @@ def one_of_each(title=""):
             start=4,
         ),
         "memory": memory_scope(**memory_run(), title=title),
+        "graph": outcome_graph(*graph_run(), seen=torch.tensor([[1, 0] * 4] * 2), title=title),
         "surface": surface(shares, [4, 8], [1, 2], number=dict.fromkeys(shares, 40), title=title),
+        "depth_memory": depth_memory(small_map(title), title=title),
     }
