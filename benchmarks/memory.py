@@ -1,8 +1,9 @@
 """A neural memory's layer, side by side with titans-pytorch: `make bench`.
 
 Every case runs in a process of its own (forked from one that has only imported the packages), one thread, and the two
-sides alternate, several rounds, so that a busy minute of the machine hits both. What is compared is CPU time a call (the smallest over rounds of the median within a round) and
-peak memory above what the process held once the layer was built.
+sides alternate, several rounds, so that a busy minute of the machine hits both. What is compared is CPU time a call
+(the smallest over rounds of the median within a round) and peak memory above what the process held once the layer was
+built.
 
     python benchmarks/memory.py               all cells; writes data/benchmarks/memory.json
     python benchmarks/memory.py --cells NAME  only these; writes nothing
@@ -25,7 +26,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 WIDTHS, CHUNKS, LENGTHS, MODES = (64, 128), (16, 64), (1024, 4096, 16384), ("forward", "forward+backward")
-ROUNDS, SECONDS = 3, 2.0  # a round repeats a call until it has taken so long
+ROUNDS, SECONDS = 3, 0.5  # a round repeats a call until it has taken so long
 Layer = Callable[[Any], Any]
 
 

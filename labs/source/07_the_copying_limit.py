@@ -807,7 +807,9 @@ focus = torch.stack(
     [source_mass(layer[None], 12)[:, 1:].mean() for layer in shares]
 )
 layer = int(focus.argmax())
-print(f"layer {layer + 1}: {focus[layer]:.2f} of its weight on the letter to write next")
+print(
+    f"layer {layer + 1}: {focus[layer]:.2f} of its weight on the letter to write next"
+)
 reader(
     started,
     scaled[layer],

@@ -821,7 +821,9 @@ for metric, text in {
     print(text, million.values(f"matrix/{metric}"))
 print("a fresh memory, 1,024 tokens in all: ", recall.values("matrix/recall@1024"))
 print("a fresh memory, 4,096 tokens in all: ", recall.values("matrix/recall@4096"))
-print("guessing:                             0.0625; from the start: 32 questions a seed")
+print(
+    "guessing:                             0.0625; from the start: 32 questions a seed"
+)
 for tokens in (2**14, 2**20):
     kept = [(1 - alpha) ** tokens for alpha in recall.values("matrix/alpha_filler")]
     print(

@@ -439,7 +439,7 @@ assert abs(signal(torch.tensor([[50.0, 0.0], [0.0, 50.0]])) - 0.99) < 1e-6
 #
 # <details><summary>Hint 3: pseudo-code</summary>
 #
-# joint = counts / N; expected = row sums times column sums; sum of (joint − expected)² / expected, minus (r − 1)(c − 1) / N; not below 0.
+# everything over N; expected = row sums times column sums; sum of (observed − expected)² / expected, minus (r − 1)(c − 1) / N; not below 0.
 #
 # </details>
 
@@ -529,9 +529,9 @@ print("verdict:", sweep.verdict)
 print("prediction:", ledger.load("correlations-predict-samples").verdict)
 
 # %% [markdown]
-# Three things to see. Own latents: flat. Tokens: a factor of 4 to 6 at every level, where m is 4. And the **root label is the cheapest at two and three levels**: fewer rules are between it and a pair than three, or as many. A label is worth having, and loses when the hierarchy is deep.
+# Three things to see. Own latents: flat. Tokens: at every level another factor of about m, or somewhat more. And the **root label is the cheapest at two and three levels**: fewer rules are between it and a pair than three, or as many. A label is worth having, and loses when the hierarchy is deep.
 #
-# One constant factor is between left and right, the same for all of them (fitted, and the only number that is). At L = 2 own latents and tokens are the same thing: the latents one level below are the tokens. The three grammars of a point differ by up to a factor of four: do not read single dots. (An open triangle: not even the largest sample, of 262,144 sentences, was enough.)
+# Left and right agree up to one common factor, the only number that is fitted: none of the points is off it by more than a factor of 2, as our rule asked. At L = 2 own latents and tokens are the same thing: the latents one level below are the tokens. The three grammars of a point lie far apart: do not read single dots. (An open triangle: not even the largest sample was enough.)
 
 # %% [markdown]
 # ## Networks
@@ -579,7 +579,7 @@ plots.reach_bars(
 #
 # Are all 16 codes in use? A code that nobody uses gets no gradient, and never comes back. So training begins by rewarding the entropy of the codes, and lets go of that by the end.
 
-# %% facts
+# %%
 for target, codes in alive.items():
     last = [round(codes[350 * level - 1], 1) for level in (1, 2, 3)]
     print(f"{target:6} live codes at the end of each level, of 16: {last}")
@@ -609,7 +609,7 @@ plots.length_curves(
     chance=1 / 8,
     xlabel="sentences in training",
     ylabel="purity of the top level",
-    title="Four levels, predictor and clusterer in stages",
+    title="Predictor and clusterer in stages, L = 4",
 )
 
 # %% facts
@@ -720,7 +720,7 @@ plots.loss_and_spread(
     losses, spreads, title="Which of the two has learnt something?"
 )
 
-# %% facts
+# %%
 for name, metrics in ended.items():
     print(
         f"{name:12} purity by level:",
@@ -739,7 +739,7 @@ teacher = ledger.load("teacher-latents")
 plots.reach_bars(
     {arm: teacher.values(f"{arm}/top_purity") for arm in teacher.setup},
     xlabel="purity of the top level's latents (each dot a grammar)",
-    title="One network, all levels at once: 8,192 sentences",
+    title="One network, all levels at once (8,192 sentences, or as named)",
 )
 
 # %% facts
@@ -761,7 +761,7 @@ print("verdict:", teacher.verdict)
 #
 # Let every pair be in use: m = 8 synonyms, v m = v² = 64. The grammar is still unambiguous. But now the pair under a grandparent may be any pair, equally often, and so a cousin says **nothing** about its neighbour. **Predict:** which of the three targets still works?
 
-# %% facts
+# %%
 full = RandomHierarchy(v=8, m=8, s=2, L=2, seed=0)
 for target in ("own", "tokens", "root"):
     model = LatentClustering(ClusteringConfig(8, 8, s=2, L=2, target=target))

@@ -27,7 +27,7 @@ CORRECT, LOCAL, PROPAGATION, RESTORATION = range(4)
 
 
 @torch.no_grad()
-def write(run: Run, pieces: Sequence[Int[Tensor, "b m"]], first_answer: int) -> Int[Tensor, "b k"]:
+def write(run: Run, pieces: Sequence[Int[Tensor, "b _"]], first_answer: int) -> Int[Tensor, "b k"]:
     """Greedy decoding: after every piece of input the model writes one answer, and reads it as its next token.
 
     Args:

@@ -178,7 +178,8 @@ def _check_surprise(answer: Callable) -> None:
                 total, count = total + abs(value - guesses[cell]), count + 1
         expected = total / count if count else float("nan")
         got = answer(dict(guesses), dict(measured))
-        compare(expected, float(got), name="surprise", inputs={"guesses": guesses, "measured": measured})
+        got = got if got is None else float(got)  # a forgotten `return` has a message of its own
+        compare(expected, got, name="surprise", inputs={"guesses": guesses, "measured": measured})
 
 
 EXERCISES = {

@@ -38,11 +38,7 @@ MODULES = (
     composition,
     open_questions,
 )
-PENDING = {
-    "sudoku-published",
-    "stagewise-latents",
-    "reread-a5",
-}
+PENDING: set[str] = set()
 """Registered and not run to the end yet: they have no entry in the ledger, and no lab quotes them."""
 OPEN = {claim.id for claim in open_questions.CLAIMS}
 """Registered for the reader to run: their entries hold no measurement and say "not tested at this scale"."""

@@ -183,8 +183,8 @@ CLAIMS = [
     Claim(
         id="open-a5-longer",
         lab="11",
-        statement="The plain loop solves A5 words of 32 letters, too, after ten times the training or at twice the "
-        "width.",
+        statement="The plain loop solves A5 words of 32 letters after ten times the training, at its width or at twice "
+        "that.",
         source=Source(
             "Merrill and Sabharwal 2025",
             "regular languages",

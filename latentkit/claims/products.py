@@ -97,6 +97,6 @@ CLAIMS = [
         "than the worst in between, on every seed; partly if the second holds, and the first or the third",
         note="Two layers with learned distances, about 100,000 parameters; nine of ten pairs of the longest trained "
         "size and of one digit less in training, 64 a step, each with all places of the product, zeros in front. One "
-        "arm writes the last digit first.",
+        "arm writes the last digit first. A pair left out may be in training the other way round.",
     ),
 ]

@@ -206,7 +206,11 @@ def _judge_seen(results: Results) -> Verdict:
 
 
 def _judge_compound(results: Results) -> Verdict:
-    fits = [all(run["largest_gap"] <= 0.05 for run in runs) for runs in results.values()]
+    def constant(run: Metrics) -> bool:
+        early, late = (sum(run["hazard"][part]) for part in (slice(LONG // 2), slice(LONG // 2, LONG)))
+        return run["largest_gap"] <= 0.05 and late <= 2 * early
+
+    fits = [all(constant(run) for run in runs) for runs in results.values()]
     return "reproduced" if all(fits) else "partly" if any(fits) else "not reproduced"
 
 
@@ -238,14 +242,14 @@ CLAIMS = [
         "the scratchpad behind the input gets above 0.4 there; partly if only the first two hold",
         ship={"one-pass": "sums-one-pass.safetensors"},
         note=_TRAINED + _TESTED + "Two layers, about 102,000 parameters. The scratchpad holds the sums alone; the "
-        "paper's goes on to say which numbers were chosen. Twice the steps is also more compute than the looped block "
-        "of subgraph-remedies gets.",
+        "paper's goes on to say which numbers were chosen; it is trained on the first 2 to 6 numbers of the rows. "
+        "Twice the steps is also more compute than the looped block of subgraph-remedies gets.",
     ),
     Claim(
         id="subgraph-remedies",
         lab="10",
-        statement="The cliff belongs to the one pass, not to the task: from the same rows a looped block of fewer "
-        "weights gets further, and the same transformer with its sums written between the numbers gets through.",
+        statement="The cliff belongs to two layers in one pass, not to the task: from the same rows a looped block of "
+        "fewer weights gets further, and the same transformer with its sums written between the numbers gets through.",
         source=Source(
             PAPER[0],
             "conclusions",
@@ -262,7 +266,9 @@ CLAIMS = [
         ship={"looped": "sums-looped.safetensors", "interleaved": "sums-interleaved.safetensors"},
         note=_TRAINED + _TESTED + "Looped block and GRU have about 60,000 parameters, the transformers 102,000. The "
         "looped block gets 800 steps of 6 to 8 passes, and 14 passes at twelve numbers: more compute than the one-pass "
-        "transformer, less than that with twice the steps in subgraph-cliff.",
+        "transformer, less than that with twice the steps in subgraph-cliff. A deeper transformer in one pass was not "
+        "tried. The scratchpad between the numbers makes a row 11 tokens instead of 6, and a value is one call of the "
+        "model.",
     ),
     Claim(
         id="subgraphs-seen",
@@ -299,8 +305,11 @@ CLAIMS = [
         measure=measure_survival,
         judge=_judge_compound,
         rule="reproduced if, for all three arms and every seed, (1 - eps)^k with the model's own constant eps is "
-        "within 0.05 of its measured survival at each of twelve steps; partly if for one arm it is so on every seed",
+        "within 0.05 of its measured survival at each of twelve steps, and the hazard of steps 7 to 12 is at most "
+        "twice that of steps 1 to 6; partly if for one arm it is so on every seed",
         note=_TRAINED + "Tested on 1,000 rows of sixteen numbers with sums up to 6; eps counts first mistakes in "
-        "twelve steps. The third arm is the scratchpad between the numbers, stopped after 150 steps.",
+        "twelve steps. The second half of the rule was added after a review: an arm that loses 5% of its rows in "
+        "twelve steps is within 0.05 of any curve. Without it the verdict was partly. The third arm is the scratchpad "
+        "between the numbers, stopped after 150 steps.",
     ),
 ]

@@ -172,7 +172,7 @@ def parse(data: dict[str, Any], guess: float = 0.0) -> Cell:
     status, reason = "ok", ""
     if broken := [f"seed {name}: {seed['reason']}" for name, seed in data["seeds"].items() if seed["status"] != "ok"]:
         status, reason = "failed", "; ".join(broken)
-    elif max(scores) - min(scores) > APART:
+    elif (max(scores) - min(scores)) / (1 - max(guess, data["chance"])) > APART:
         status, reason = "unstable", f"seeds differ by {max(scores) - min(scores):.2f}"
     spent = [seed["cpu_seconds"] for seed in seeds if seed["cpu_seconds"] is not None]
     return Cell(

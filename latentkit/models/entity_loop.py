@@ -20,7 +20,7 @@ as thoughts are in Zhang et al. 2025 (Soft thinking, arXiv 2505.15778), between 
 
 Where the papers are silent or differ, what we chose:
     channel     the soft entity alone: nothing else passes from one pass to the next
-    positions   re-read at all positions alike; where nothing is known yet the mixture is near uniform
+    positions   re-read at all positions alike; one that knows nothing yet soon holds somebody all the same
     h_0         is re-read like every other state
     norm        RMSNorm after every pass, as in `looped`
 """

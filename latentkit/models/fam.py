@@ -295,7 +295,8 @@ class FAM(nn.Module):
         The feedback sees itself and the whole block; a token the segment, the feedback, and its block up to it. Places
         of blocks that never were are shut: one mask a sequence; without a segment one for all.
         """
-        n, f, held = self.config.block_size, self.config.num_feedback, self.config.memory_blocks * self.config.block_size
+        n, f = self.config.block_size, self.config.num_feedback
+        held = self.config.memory_blocks * n
         open_ = torch.ones(f + n, held + f + n, dtype=torch.bool, device=seen.device)
         open_[:f, :held] = False
         open_[f:] = open_[f:].tril(held + f)

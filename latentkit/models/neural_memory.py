@@ -35,7 +35,7 @@ Where the paper is silent or we differ:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 from warnings import warn
 
 import torch
@@ -221,8 +221,10 @@ class NeuralMemory(Chunked):
         """q, k, v [b n d], and the inputs that the next block's convolutions begin with."""
         together, n = torch.cat([tail, self.qkv(x)], 1), x.shape[1]
         # The convolution as shifted sums: on the CPU the backward of torch's depthwise one is ten times as slow.
-        taps = enumerate(self.conv.weight[:, 0].unbind(-1))
-        mixed = sum((together[:, i : i + n] * tap for i, tap in taps), start=self.conv.bias)
+        first, *taps = self.conv.weight[:, 0].unbind(-1)
+        mixed = together[:, :n] * first + cast(Tensor, self.conv.bias)
+        for i, tap in enumerate(taps, start=1):
+            mixed = mixed + together[:, i : i + n] * tap
         q, k, v = mixed.chunk(3, -1)
         after = together[:, together.shape[1] - tail.shape[1] :].clone()  # a view would keep the whole block alive
         return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v, after

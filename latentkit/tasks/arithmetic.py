@@ -201,7 +201,7 @@ class NonAdjacentSum(_Written):
         pairs = [(numbers, written), (values, torch.full_like(values, NO_TARGET)), (k, torch.zeros_like(k))]
         return Batch(*(torch.stack(pair, -1).flatten(1)[:, :-1] for pair in pairs))
 
-    def pieces(self, x: Int[Tensor, "b n"]) -> list[Int[Tensor, "b m"]]:
+    def pieces(self, x: Int[Tensor, "b n"]) -> list[Int[Tensor, "b _"]]:
         """With a scratchpad: what stands before each value that is to be written, without the values themselves."""
         numbers = x + LARGEST
         if self.scratchpad == "interleaved":
@@ -290,7 +290,7 @@ class Multiplication(_Written):
         depth = torch.cat([torch.zeros_like(silent), deep.expand(len(pairs), -1)], 1)
         return Batch(tokens, torch.cat([silent, answer], 1), depth)
 
-    def pieces(self, pairs: Int[Tensor, "b 2"], length: int) -> list[Int[Tensor, "b m"]]:
+    def pieces(self, pairs: Int[Tensor, "b 2"], length: int) -> list[Int[Tensor, "b _"]]:
         """What stands before each digit that is to be written: the question, and then nothing but what was written."""
         times, equals = pairs.new_full((len(pairs), 1), 10), pairs.new_full((len(pairs), 1), 11)
         first, second = (digits_of(number, size) for number, size in zip(pairs.T, self.sizes(length), strict=True))

@@ -10,7 +10,7 @@ asked, although everything it needs has been learned: systematic generalisation,
 transformers, arXiv 2405.15071) and Kohli et al. 2026 (Loop, think, and generalize, arXiv 2604.07822).
 
 Of the chains of in-distribution (ID) facts, those that begin with a held-out pair of hops are kept for tests. The pair
-is held out at every length, so that no longer chain of the training gives its answer away.
+is held out as the *beginning* of a chain, at every length; in the middle of a longer chain it may occur.
 """
 
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ def outcome_graph(
         "title": title,
         "unit": unit,
         "nodes": [
-            {"name": node.name, "parents": list(node.parents), "at": at}
+            {"name": node.name, "parents": list(node.parents), "at": list(at)}
             for node, at in zip(graph.nodes, places(graph), strict=True)
         ],
         "frames": [

@@ -82,6 +82,16 @@ def _codes(change):
     return answer
 
 
+def _restored(parents_wrong):
+    def answer(x, said):
+        truth = torch.tensor([lab10.best_sums(row) for row in x.tolist()])
+        wrong = torch.nn.functional.pad(said != truth, (2, 0))
+        codes = lab10.outcome_codes(x, said)
+        return torch.where(said == truth, torch.where(parents_wrong(wrong), 3, 0), codes)
+
+    return answer
+
+
 def _usual(right, parents_right, follows):
     return torch.where(right, torch.where(parents_right, 0, 3), torch.where(follows, 2, 1))
 
@@ -136,6 +146,8 @@ MUTANTS = {
         "copying counts as the rule": _codes(
             lambda r, p, said, rule, true_rule, one: _usual(r, p, (said == rule) | (said == one))
         ),
+        "restoration looks at the sum before only": _restored(lambda wrong: wrong[:, 1:-1]),
+        "restoration after any mistake": _restored(lambda wrong: wrong.cumsum(1)[:, 1:-1] > 0),
     },
     "survival_and_hazard": {
         "accuracy at each step": lambda right: (right.double().mean(0), lab10.survival_and_hazard(right)[1]),

@@ -136,6 +136,9 @@ MUTANTS = {
         "not measured is zero": _surprise(missing=0.0),
         "signs cancel": _surprise(signed=True),
         "squares": _surprise(square=True),
+        "a score of 0.0 is dropped": lambda guesses, measured: lab11.surprise(
+            guesses, {cell: value or None for cell, value in measured.items()}
+        ),
     },
 }
 

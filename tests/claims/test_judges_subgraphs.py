@@ -78,8 +78,15 @@ def test_what_was_seen(lead4, lead5, unseen5, verdict):
 )
 def test_compounding(gaps, verdict):
     arms = ("one-pass", "appended", "interleaved-short")
-    results = {arm: [{"largest_gap": 0.01}, {"largest_gap": gap}] for arm, gap in zip(arms, gaps, strict=True)}
+    even, late = [0.01] * 16, [0.01] * 6 + [0.03] * 10
+    results = {
+        arm: [{"largest_gap": 0.01, "hazard": even}, {"largest_gap": gap, "hazard": even}]
+        for arm, gap in zip(arms, gaps, strict=True)
+    }
     assert judged("errors-compound", results) == verdict
+    for runs in results.values():
+        runs[0]["hazard"] = late  # close to its curve because it loses so few
+    assert judged("errors-compound", results) == "not reproduced"
 
 
 def products_of(inside=0.85, outside=0.05, first=0.5, last=0.9, middle=0.3):
