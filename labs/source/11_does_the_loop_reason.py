@@ -786,7 +786,7 @@ print("verdict:", a5.verdict)
 # %% [markdown]
 # ## The map
 #
-# Now everything at once: every architecture of the course on every task, at equal parameters and a stated compute budget, three seeds. Rows are models, columns are tasks, each of which loads one axis: steps in depth, or memory over time. The number is the score above chance. (The two-hop column asks for held-out pairs of ID facts: `id2`, not `ood2`.)
+# Now everything at once: every architecture of the course on every task, at equal parameters and equal steps (the page of the map says what that hides), up to three seeds: a cell says how many. Rows are models, columns are tasks, each of which loads one axis: steps in depth, or memory over time. The number is the score above chance. (The two-hop column asks for held-out pairs of ID facts: `id2`, not `ood2`.)
 #
 # **Predict before you look.** Fill in a guess (an accuracy, 0 to 1) for each of these cells. You know both halves of each from the labs.
 

@@ -313,8 +313,8 @@ CLAIMS = [
         note="Trained on the course's own puzzles, which anybody can make again; no published puzzle is trained on. "
         "Bands of "
         "our own puzzles go by our solver's guesses (0, 1 to 2, 3 to 7, 8 and more): our extreme ones are far easier "
-        "than "
-        "the published.",
+        "than the published. Trained again on another machine (sudoku-published), one of the same three seeds lost its "
+        "easy puzzles after 64 passes: the verdict is about the trainings of this entry.",
     ),
     Claim(
         id="sudoku-guessing",

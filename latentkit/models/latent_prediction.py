@@ -16,7 +16,7 @@ ITERATIVE LATENT CLUSTERING (ILC of Korchinski et al. 2026, arXiv 2605.27734), `
 PREDICTOR AND CLUSTERER, stage by stage, `LatentPredictor`
 
     p(k | t)   = softmax(beta f_l(t))_k               soft code of a tuple, f_l an MLP
-    p(c | t)   = sum over places: softmax(W_l p(. | t))     what its cousins are, linear in the code
+    p(c | t)   = softmax(W_l p(. | t))_c              for every place of every cousin, linear in the code
     code(t)    = argmax_k f_l(t)_k                    what the next level reads; no gradient passes
 
 Where the paper is silent, or we chose: k-means++ with four restarts; codes by softmax and not by a contrastive

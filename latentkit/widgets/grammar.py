@@ -49,10 +49,10 @@ def grammar_tree(
     if len(names) != L + 1:
         raise ValueError(f"names of {len(names)} levels for {L + 1}")
     for target, numbers in needs.items():
-        if target not in MARKS or len(numbers) != L - 1:
-            raise ValueError(
-                f"needs[{target!r}] has {len(numbers)} numbers; 'own', 'tokens' and 'root' take {L - 1} each"
-            )
+        if target not in MARKS:
+            raise ValueError(f"needs has {target!r}; its targets are 'own', 'tokens' and 'root'")
+        if len(numbers) != L - 1:
+            raise ValueError(f"needs[{target!r}] has {len(numbers)} numbers; a tree of {L} levels takes {L - 1}")
     if found is not None and [len(row) for row in found] != [len(row) for row in levels[1:L]]:
         raise ValueError("`found` must say right or wrong of every latent between tokens and root, by level")
     nodes = [(level, place) for level in range(1, L) for place in range(len(levels[level]))]
