@@ -328,10 +328,11 @@ CLAIMS = [
         arms=_stagewise_arms,
         measure=measure_stagewise,
         judge=_judge_stagewise,
-        rule="reproduced if, each target at the better of two learning rates (chosen by the same held-out "
-        "purity, its mean at 8,192 sentences, after the first rate had missed the bar), the top level's purity on held-out "
-        "sentences, with 8,192 sentences of L = 4, is at least 0.95 on every seed with own codes, and below 0.6 on every "
-        "seed with tokens; partly if the worst seed of the first is above the best of the second. Other sample sizes stand beside them",
+        rule="reproduced if, each target at the better of two learning rates (chosen by the same held-out purity, its "
+        "mean at 8,192 sentences, after the first rate had missed the bar), the top level's purity on held-out "
+        "sentences, with 8,192 sentences of L = 4, is at least 0.95 on every seed with own codes, and below 0.6 on "
+        "every seed with tokens; partly if the worst seed of the first is above the best of the second. Other sample "
+        "sizes stand beside them",
         note=_GRAMMAR + "600 steps a level, the same for both targets; 16 codes a level, twice as many as latents, so "
         "that purity names several codes by one latent. The encoders are equal; to predict tokens takes a wider last "
         "layer at the upper levels. The first run had the lower rate alone, with which own codes missed the bar on one "
@@ -359,7 +360,7 @@ CLAIMS = [
         note=_GRAMMAR
         + "A tree of MLPs, whose shape is given; data2vec has a transformer and hides parts of the input. "
         "Same encoder and 1,500 steps for every arm, 8,192 sentences where none are named. The width of the latents "
-        "and the weight decay were chosen by a few shorter trials on the first two grammars, for the teacher's latents; "
-        "the arms with tokens were not tuned by themselves.",
+        "and the weight decay were chosen by a few shorter trials on the first two grammars, for the teacher's "
+        "latents; the arms with tokens were not tuned by themselves.",
     ),
 ]
