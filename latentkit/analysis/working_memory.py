@@ -49,8 +49,7 @@ def feedback_attention(model: FAM, state: FAMState, block: Int[Tensor, "b n"]) -
     weights = []
     for qkv in projected:
         q, k, _ = qkv.unflatten(-1, (3, model.config.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        keys = torch.cat([model.turn(k[:, :, n:], -f), model.turn(k[:, :, :n])], 2)
-        scores = model.turn(q[:, :, n:], n - f) @ keys.mT
+        scores = model.turn(q[:, :, :f], n - f) @ model.turn(k, -f).mT  # `step` puts the feedback in front
         weights.append((scores / q.shape[-1] ** 0.5).softmax(-1))
     return torch.stack(weights, 1)
 

@@ -90,6 +90,13 @@ def _check_soft_entity(answer: Callable) -> None:
         expected = torch.einsum("bnv,vd->bnd", weights, entities) / weights.sum(-1, keepdim=True)
         inputs = {"logits": logits, "entities": entities}
         compare(expected, answer(logits, entities), name="soft_entity", inputs=inputs)
+    # Training goes through the mixture: the gradient of its sum, by the softmax's own Jacobian.
+    leaf = logits.clone().requires_grad_()
+    mixture = answer(leaf, entities)
+    (got,) = torch.autograd.grad(mixture.sum(), leaf) if mixture.requires_grad else (torch.zeros_like(logits),)
+    shares, worth = weights / weights.sum(-1, keepdim=True), entities.sum(-1)
+    expected = shares * (worth - (shares * worth).sum(-1, keepdim=True))
+    compare(expected, got, name="the gradient through soft_entity", inputs=inputs)
 
 
 @torch.no_grad()

@@ -109,6 +109,7 @@ MUTANTS = {
         "no softmax": lambda logits, entities: logits @ entities,
         "softmax over positions": lambda logits, entities: logits.softmax(1) @ entities,
         "sigmoid": lambda logits, entities: logits.sigmoid() @ entities,
+        "no gradient": lambda logits, entities: logits.detach().softmax(-1) @ entities,
     },
     "think": {
         "never re-reads": _think(reread=False),
