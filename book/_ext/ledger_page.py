@@ -89,19 +89,23 @@ def by_seed(values: list[float]) -> str:
     return ", ".join(f"{v:.4g}" for v in values)
 
 
-def shades(grid: list[list[float]]) -> str:
-    """Rows of numbers from 0 to 1, or per cents, as shaded cells; a single row's numbers are its text alternative."""
-    if any(v > 1 for row in grid for v in row):
-        grid = [[v / 100 for v in row] for row in grid]
+def shades(grid: list[list[float | None]]) -> str:
+    """Rows of numbers from 0 to 1, or per cents, as shaded cells; a single row's numbers are its text alternative.
+
+    Where there was nothing to measure (None), there is no cell.
+    """
+    scale = 100 if any(v is not None and v > 1 for row in grid for v in row) else 1
     cells = []
     for y, row in enumerate(grid):
         x = 0
-        for shade, run in groupby(f"{min(max(v, 0), 1):.2f}" for v in row):
+        for shade, run in groupby(None if v is None else f"{min(max(v / scale, 0), 1):.2f}" for v in row):
             width = len(list(run))
-            cells.append(f'<rect x="{x}" y="{y}" width="{width}" height="1" fill-opacity="{shade}"/>')
+            if shade is not None:
+                cells.append(f'<rect x="{x}" y="{y}" width="{width}" height="1" fill-opacity="{shade}"/>')
             x += width
-    single = len(grid) == 1
-    label = ", ".join(f"{v:.2f}" for v in grid[0]) if single else f"a map of {len(grid)} by {len(grid[0])} numbers"
+    label = f"a map of {len(grid)} by {len(grid[0])} numbers"
+    if len(grid) == 1:
+        label = ", ".join("none" if v is None else f"{v / scale:.2f}" for v in grid[0])
     return (
         f'<svg class="lk-shades" role="img" viewBox="0 0 {len(grid[0])} {len(grid)}" preserveAspectRatio="none" '
         f'style="height: {max(0.75, 0.35 * len(grid)):g}rem"><title>{label}</title>{"".join(cells)}</svg>'

@@ -74,3 +74,8 @@ def test_a_map_is_drawn_row_by_row_and_equal_neighbours_as_one():
     assert 'viewBox="0 0 3 2"' in drawn
     assert drawn.count("<rect") == 5
     assert '<rect x="0" y="0" width="2" height="1" fill-opacity="1.00"/>' in drawn
+
+
+def test_what_could_not_be_measured_is_a_gap():
+    drawn = shades([[None, 0.5, None]])
+    assert drawn.count("<rect") == 1 and '<rect x="1"' in drawn and "<title>none, 0.50, none</title>" in drawn
